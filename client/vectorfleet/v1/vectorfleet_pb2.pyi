@@ -1,0 +1,354 @@
+from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class Keys(_message.Message):
+    __slots__ = ("strings", "ints")
+    STRINGS_FIELD_NUMBER: _ClassVar[int]
+    INTS_FIELD_NUMBER: _ClassVar[int]
+    strings: _containers.RepeatedScalarFieldContainer[str]
+    ints: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, strings: _Optional[_Iterable[str]] = ..., ints: _Optional[_Iterable[int]] = ...) -> None: ...
+
+class VectorColumn(_message.Message):
+    __slots__ = ("name", "dimensions", "data")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    DIMENSIONS_FIELD_NUMBER: _ClassVar[int]
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    dimensions: int
+    data: bytes
+    def __init__(self, name: _Optional[str] = ..., dimensions: _Optional[int] = ..., data: _Optional[bytes] = ...) -> None: ...
+
+class FieldColumn(_message.Message):
+    __slots__ = ("name", "strings", "ints", "doubles", "bools", "valid")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    STRINGS_FIELD_NUMBER: _ClassVar[int]
+    INTS_FIELD_NUMBER: _ClassVar[int]
+    DOUBLES_FIELD_NUMBER: _ClassVar[int]
+    BOOLS_FIELD_NUMBER: _ClassVar[int]
+    VALID_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    strings: StringValues
+    ints: Int64Values
+    doubles: DoubleValues
+    bools: BoolValues
+    valid: _containers.RepeatedScalarFieldContainer[bool]
+    def __init__(self, name: _Optional[str] = ..., strings: _Optional[_Union[StringValues, _Mapping]] = ..., ints: _Optional[_Union[Int64Values, _Mapping]] = ..., doubles: _Optional[_Union[DoubleValues, _Mapping]] = ..., bools: _Optional[_Union[BoolValues, _Mapping]] = ..., valid: _Optional[_Iterable[bool]] = ...) -> None: ...
+
+class StringValues(_message.Message):
+    __slots__ = ("values",)
+    VALUES_FIELD_NUMBER: _ClassVar[int]
+    values: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, values: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class Int64Values(_message.Message):
+    __slots__ = ("values",)
+    VALUES_FIELD_NUMBER: _ClassVar[int]
+    values: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, values: _Optional[_Iterable[int]] = ...) -> None: ...
+
+class DoubleValues(_message.Message):
+    __slots__ = ("values",)
+    VALUES_FIELD_NUMBER: _ClassVar[int]
+    values: _containers.RepeatedScalarFieldContainer[float]
+    def __init__(self, values: _Optional[_Iterable[float]] = ...) -> None: ...
+
+class BoolValues(_message.Message):
+    __slots__ = ("values",)
+    VALUES_FIELD_NUMBER: _ClassVar[int]
+    values: _containers.RepeatedScalarFieldContainer[bool]
+    def __init__(self, values: _Optional[_Iterable[bool]] = ...) -> None: ...
+
+class Rows(_message.Message):
+    __slots__ = ("keys", "vectors", "fields")
+    KEYS_FIELD_NUMBER: _ClassVar[int]
+    VECTORS_FIELD_NUMBER: _ClassVar[int]
+    FIELDS_FIELD_NUMBER: _ClassVar[int]
+    keys: Keys
+    vectors: _containers.RepeatedCompositeFieldContainer[VectorColumn]
+    fields: _containers.RepeatedCompositeFieldContainer[FieldColumn]
+    def __init__(self, keys: _Optional[_Union[Keys, _Mapping]] = ..., vectors: _Optional[_Iterable[_Union[VectorColumn, _Mapping]]] = ..., fields: _Optional[_Iterable[_Union[FieldColumn, _Mapping]]] = ...) -> None: ...
+
+class SessionToken(_message.Message):
+    __slots__ = ("uid", "positions")
+    class PositionsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: int
+        value: int
+        def __init__(self, key: _Optional[int] = ..., value: _Optional[int] = ...) -> None: ...
+    UID_FIELD_NUMBER: _ClassVar[int]
+    POSITIONS_FIELD_NUMBER: _ClassVar[int]
+    uid: str
+    positions: _containers.ScalarMap[int, int]
+    def __init__(self, uid: _Optional[str] = ..., positions: _Optional[_Mapping[int, int]] = ...) -> None: ...
+
+class Consistency(_message.Message):
+    __slots__ = ("level", "session", "max_staleness_seconds")
+    class Level(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+        __slots__ = ()
+        DEFAULT: _ClassVar[Consistency.Level]
+        STRONG: _ClassVar[Consistency.Level]
+        SESSION: _ClassVar[Consistency.Level]
+        BOUNDED: _ClassVar[Consistency.Level]
+        EVENTUAL: _ClassVar[Consistency.Level]
+    DEFAULT: Consistency.Level
+    STRONG: Consistency.Level
+    SESSION: Consistency.Level
+    BOUNDED: Consistency.Level
+    EVENTUAL: Consistency.Level
+    LEVEL_FIELD_NUMBER: _ClassVar[int]
+    SESSION_FIELD_NUMBER: _ClassVar[int]
+    MAX_STALENESS_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    level: Consistency.Level
+    session: SessionToken
+    max_staleness_seconds: float
+    def __init__(self, level: _Optional[_Union[Consistency.Level, str]] = ..., session: _Optional[_Union[SessionToken, _Mapping]] = ..., max_staleness_seconds: _Optional[float] = ...) -> None: ...
+
+class UpsertRequest(_message.Message):
+    __slots__ = ("collection", "request_id", "rows", "floor")
+    COLLECTION_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    ROWS_FIELD_NUMBER: _ClassVar[int]
+    FLOOR_FIELD_NUMBER: _ClassVar[int]
+    collection: str
+    request_id: str
+    rows: Rows
+    floor: SessionToken
+    def __init__(self, collection: _Optional[str] = ..., request_id: _Optional[str] = ..., rows: _Optional[_Union[Rows, _Mapping]] = ..., floor: _Optional[_Union[SessionToken, _Mapping]] = ...) -> None: ...
+
+class DeleteRequest(_message.Message):
+    __slots__ = ("collection", "request_id", "keys", "floor")
+    COLLECTION_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    KEYS_FIELD_NUMBER: _ClassVar[int]
+    FLOOR_FIELD_NUMBER: _ClassVar[int]
+    collection: str
+    request_id: str
+    keys: Keys
+    floor: SessionToken
+    def __init__(self, collection: _Optional[str] = ..., request_id: _Optional[str] = ..., keys: _Optional[_Union[Keys, _Mapping]] = ..., floor: _Optional[_Union[SessionToken, _Mapping]] = ...) -> None: ...
+
+class WriteResponse(_message.Message):
+    __slots__ = ("session", "rows")
+    SESSION_FIELD_NUMBER: _ClassVar[int]
+    ROWS_FIELD_NUMBER: _ClassVar[int]
+    session: SessionToken
+    rows: int
+    def __init__(self, session: _Optional[_Union[SessionToken, _Mapping]] = ..., rows: _Optional[int] = ...) -> None: ...
+
+class WriteFailure(_message.Message):
+    __slots__ = ("parts", "landed")
+    class Outcome(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+        __slots__ = ()
+        OUTCOME_UNSPECIFIED: _ClassVar[WriteFailure.Outcome]
+        FAILED: _ClassVar[WriteFailure.Outcome]
+        UNKNOWN: _ClassVar[WriteFailure.Outcome]
+    OUTCOME_UNSPECIFIED: WriteFailure.Outcome
+    FAILED: WriteFailure.Outcome
+    UNKNOWN: WriteFailure.Outcome
+    class Part(_message.Message):
+        __slots__ = ("shard", "outcome", "keys", "message")
+        SHARD_FIELD_NUMBER: _ClassVar[int]
+        OUTCOME_FIELD_NUMBER: _ClassVar[int]
+        KEYS_FIELD_NUMBER: _ClassVar[int]
+        MESSAGE_FIELD_NUMBER: _ClassVar[int]
+        shard: int
+        outcome: WriteFailure.Outcome
+        keys: Keys
+        message: str
+        def __init__(self, shard: _Optional[int] = ..., outcome: _Optional[_Union[WriteFailure.Outcome, str]] = ..., keys: _Optional[_Union[Keys, _Mapping]] = ..., message: _Optional[str] = ...) -> None: ...
+    PARTS_FIELD_NUMBER: _ClassVar[int]
+    LANDED_FIELD_NUMBER: _ClassVar[int]
+    parts: _containers.RepeatedCompositeFieldContainer[WriteFailure.Part]
+    landed: SessionToken
+    def __init__(self, parts: _Optional[_Iterable[_Union[WriteFailure.Part, _Mapping]]] = ..., landed: _Optional[_Union[SessionToken, _Mapping]] = ...) -> None: ...
+
+class SearchRequest(_message.Message):
+    __slots__ = ("collection", "vector", "dimensions", "queries", "k", "filter", "output_fields", "include_vectors", "consistency", "allow_partial", "params")
+    COLLECTION_FIELD_NUMBER: _ClassVar[int]
+    VECTOR_FIELD_NUMBER: _ClassVar[int]
+    DIMENSIONS_FIELD_NUMBER: _ClassVar[int]
+    QUERIES_FIELD_NUMBER: _ClassVar[int]
+    K_FIELD_NUMBER: _ClassVar[int]
+    FILTER_FIELD_NUMBER: _ClassVar[int]
+    OUTPUT_FIELDS_FIELD_NUMBER: _ClassVar[int]
+    INCLUDE_VECTORS_FIELD_NUMBER: _ClassVar[int]
+    CONSISTENCY_FIELD_NUMBER: _ClassVar[int]
+    ALLOW_PARTIAL_FIELD_NUMBER: _ClassVar[int]
+    PARAMS_FIELD_NUMBER: _ClassVar[int]
+    collection: str
+    vector: str
+    dimensions: int
+    queries: bytes
+    k: int
+    filter: str
+    output_fields: _containers.RepeatedScalarFieldContainer[str]
+    include_vectors: bool
+    consistency: Consistency
+    allow_partial: bool
+    params: SearchParams
+    def __init__(self, collection: _Optional[str] = ..., vector: _Optional[str] = ..., dimensions: _Optional[int] = ..., queries: _Optional[bytes] = ..., k: _Optional[int] = ..., filter: _Optional[str] = ..., output_fields: _Optional[_Iterable[str]] = ..., include_vectors: _Optional[bool] = ..., consistency: _Optional[_Union[Consistency, _Mapping]] = ..., allow_partial: _Optional[bool] = ..., params: _Optional[_Union[SearchParams, _Mapping]] = ...) -> None: ...
+
+class SearchParams(_message.Message):
+    __slots__ = ("exact", "ef")
+    EXACT_FIELD_NUMBER: _ClassVar[int]
+    EF_FIELD_NUMBER: _ClassVar[int]
+    exact: bool
+    ef: int
+    def __init__(self, exact: _Optional[bool] = ..., ef: _Optional[int] = ...) -> None: ...
+
+class SearchResponse(_message.Message):
+    __slots__ = ("results", "session", "missing_shards", "indexes")
+    RESULTS_FIELD_NUMBER: _ClassVar[int]
+    SESSION_FIELD_NUMBER: _ClassVar[int]
+    MISSING_SHARDS_FIELD_NUMBER: _ClassVar[int]
+    INDEXES_FIELD_NUMBER: _ClassVar[int]
+    results: _containers.RepeatedCompositeFieldContainer[Hits]
+    session: SessionToken
+    missing_shards: _containers.RepeatedScalarFieldContainer[int]
+    indexes: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, results: _Optional[_Iterable[_Union[Hits, _Mapping]]] = ..., session: _Optional[_Union[SessionToken, _Mapping]] = ..., missing_shards: _Optional[_Iterable[int]] = ..., indexes: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class Hits(_message.Message):
+    __slots__ = ("rows", "scores")
+    ROWS_FIELD_NUMBER: _ClassVar[int]
+    SCORES_FIELD_NUMBER: _ClassVar[int]
+    rows: Rows
+    scores: _containers.RepeatedScalarFieldContainer[float]
+    def __init__(self, rows: _Optional[_Union[Rows, _Mapping]] = ..., scores: _Optional[_Iterable[float]] = ...) -> None: ...
+
+class GetRequest(_message.Message):
+    __slots__ = ("collection", "keys", "output_fields", "include_vectors", "consistency")
+    COLLECTION_FIELD_NUMBER: _ClassVar[int]
+    KEYS_FIELD_NUMBER: _ClassVar[int]
+    OUTPUT_FIELDS_FIELD_NUMBER: _ClassVar[int]
+    INCLUDE_VECTORS_FIELD_NUMBER: _ClassVar[int]
+    CONSISTENCY_FIELD_NUMBER: _ClassVar[int]
+    collection: str
+    keys: Keys
+    output_fields: _containers.RepeatedScalarFieldContainer[str]
+    include_vectors: bool
+    consistency: Consistency
+    def __init__(self, collection: _Optional[str] = ..., keys: _Optional[_Union[Keys, _Mapping]] = ..., output_fields: _Optional[_Iterable[str]] = ..., include_vectors: _Optional[bool] = ..., consistency: _Optional[_Union[Consistency, _Mapping]] = ...) -> None: ...
+
+class GetResponse(_message.Message):
+    __slots__ = ("rows", "session")
+    ROWS_FIELD_NUMBER: _ClassVar[int]
+    SESSION_FIELD_NUMBER: _ClassVar[int]
+    rows: Rows
+    session: SessionToken
+    def __init__(self, rows: _Optional[_Union[Rows, _Mapping]] = ..., session: _Optional[_Union[SessionToken, _Mapping]] = ...) -> None: ...
+
+class CountRequest(_message.Message):
+    __slots__ = ("collection", "filter", "consistency", "allow_partial")
+    COLLECTION_FIELD_NUMBER: _ClassVar[int]
+    FILTER_FIELD_NUMBER: _ClassVar[int]
+    CONSISTENCY_FIELD_NUMBER: _ClassVar[int]
+    ALLOW_PARTIAL_FIELD_NUMBER: _ClassVar[int]
+    collection: str
+    filter: str
+    consistency: Consistency
+    allow_partial: bool
+    def __init__(self, collection: _Optional[str] = ..., filter: _Optional[str] = ..., consistency: _Optional[_Union[Consistency, _Mapping]] = ..., allow_partial: _Optional[bool] = ...) -> None: ...
+
+class CountResponse(_message.Message):
+    __slots__ = ("count", "session", "missing_shards")
+    COUNT_FIELD_NUMBER: _ClassVar[int]
+    SESSION_FIELD_NUMBER: _ClassVar[int]
+    MISSING_SHARDS_FIELD_NUMBER: _ClassVar[int]
+    count: int
+    session: SessionToken
+    missing_shards: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, count: _Optional[int] = ..., session: _Optional[_Union[SessionToken, _Mapping]] = ..., missing_shards: _Optional[_Iterable[int]] = ...) -> None: ...
+
+class DescribeRequest(_message.Message):
+    __slots__ = ("collection",)
+    COLLECTION_FIELD_NUMBER: _ClassVar[int]
+    collection: str
+    def __init__(self, collection: _Optional[str] = ...) -> None: ...
+
+class DescribeResponse(_message.Message):
+    __slots__ = ("collections", "node", "version")
+    COLLECTIONS_FIELD_NUMBER: _ClassVar[int]
+    NODE_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    collections: _containers.RepeatedCompositeFieldContainer[CollectionInfo]
+    node: str
+    version: str
+    def __init__(self, collections: _Optional[_Iterable[_Union[CollectionInfo, _Mapping]]] = ..., node: _Optional[str] = ..., version: _Optional[str] = ...) -> None: ...
+
+class CollectionInfo(_message.Message):
+    __slots__ = ("name", "uid", "key_type", "vectors", "fields", "shards")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    UID_FIELD_NUMBER: _ClassVar[int]
+    KEY_TYPE_FIELD_NUMBER: _ClassVar[int]
+    VECTORS_FIELD_NUMBER: _ClassVar[int]
+    FIELDS_FIELD_NUMBER: _ClassVar[int]
+    SHARDS_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    uid: str
+    key_type: str
+    vectors: _containers.RepeatedCompositeFieldContainer[VectorInfo]
+    fields: _containers.RepeatedCompositeFieldContainer[FieldInfo]
+    shards: _containers.RepeatedCompositeFieldContainer[ShardInfo]
+    def __init__(self, name: _Optional[str] = ..., uid: _Optional[str] = ..., key_type: _Optional[str] = ..., vectors: _Optional[_Iterable[_Union[VectorInfo, _Mapping]]] = ..., fields: _Optional[_Iterable[_Union[FieldInfo, _Mapping]]] = ..., shards: _Optional[_Iterable[_Union[ShardInfo, _Mapping]]] = ...) -> None: ...
+
+class VectorInfo(_message.Message):
+    __slots__ = ("name", "dimensions", "metric", "index")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    DIMENSIONS_FIELD_NUMBER: _ClassVar[int]
+    METRIC_FIELD_NUMBER: _ClassVar[int]
+    INDEX_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    dimensions: int
+    metric: str
+    index: str
+    def __init__(self, name: _Optional[str] = ..., dimensions: _Optional[int] = ..., metric: _Optional[str] = ..., index: _Optional[str] = ...) -> None: ...
+
+class FieldInfo(_message.Message):
+    __slots__ = ("name", "type", "indexed")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    TYPE_FIELD_NUMBER: _ClassVar[int]
+    INDEXED_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    type: str
+    indexed: bool
+    def __init__(self, name: _Optional[str] = ..., type: _Optional[str] = ..., indexed: _Optional[bool] = ...) -> None: ...
+
+class ShardInfo(_message.Message):
+    __slots__ = ("id", "replicas")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    REPLICAS_FIELD_NUMBER: _ClassVar[int]
+    id: int
+    replicas: _containers.RepeatedCompositeFieldContainer[ReplicaInfo]
+    def __init__(self, id: _Optional[int] = ..., replicas: _Optional[_Iterable[_Union[ReplicaInfo, _Mapping]]] = ...) -> None: ...
+
+class ReplicaInfo(_message.Message):
+    __slots__ = ("node", "reachable", "ready", "leader", "position", "rows", "growing_rows", "indexes", "message")
+    NODE_FIELD_NUMBER: _ClassVar[int]
+    REACHABLE_FIELD_NUMBER: _ClassVar[int]
+    READY_FIELD_NUMBER: _ClassVar[int]
+    LEADER_FIELD_NUMBER: _ClassVar[int]
+    POSITION_FIELD_NUMBER: _ClassVar[int]
+    ROWS_FIELD_NUMBER: _ClassVar[int]
+    GROWING_ROWS_FIELD_NUMBER: _ClassVar[int]
+    INDEXES_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    node: str
+    reachable: bool
+    ready: bool
+    leader: bool
+    position: int
+    rows: int
+    growing_rows: int
+    indexes: _containers.RepeatedScalarFieldContainer[str]
+    message: str
+    def __init__(self, node: _Optional[str] = ..., reachable: _Optional[bool] = ..., ready: _Optional[bool] = ..., leader: _Optional[bool] = ..., position: _Optional[int] = ..., rows: _Optional[int] = ..., growing_rows: _Optional[int] = ..., indexes: _Optional[_Iterable[str]] = ..., message: _Optional[str] = ...) -> None: ...

@@ -1,0 +1,66 @@
+"""The engine port: what a shard asks of a search engine. Numpy in, numpy out; scores where higher is better.
+
+Implementations stand beside this module; `shard` builds and loads indexes through it and `query` searches them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vectorfleet.schema import IndexType, Metric
+
+Floats = NDArray[np.float32]
+Ids = NDArray[np.int64]
+Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class SearchOptions:
+    """How hard to look. `exact` forbids approximation; `ef` 0 lets the index choose from k."""
+
+    exact: bool = False
+    ef: int = 0
+
+
+class Index(Protocol):
+    """A searchable, immutable set of vectors numbered 0..rows-1. Safe to search from several threads."""
+
+    @property
+    def kind(self) -> IndexType:
+        """Exact or HNSW (never Auto)."""
+
+    @property
+    def rows(self) -> int:
+        """How many vectors it holds."""
+
+    def search(self, queries: Floats, k: int, *, allow: Mask | None, options: SearchOptions) -> tuple[Floats, Ids]:
+        """The best k rows for each query.
+
+        Args:
+            queries: (n, dimensions) float32, C-contiguous, finite.
+            k: at least 1.
+            allow: (rows,) bool, only rows that are True may be returned; None: all of them.
+            options: see SearchOptions.
+
+        Returns:
+            (n, k) float32 scores, descending (cosine similarity, dot product or minus squared L2 distance), and
+            (n, k) int64 row numbers; where fewer than k rows are allowed the rest is -inf and -1.
+        """
+
+
+class Engine(Protocol):
+    """Builds and opens indexes."""
+
+    def choose(self, wanted: IndexType, rows: int, dimensions: int) -> IndexType:
+        """The kind to build for a segment of `rows` rows when the schema says `wanted`. ValueError when this engine has no such kind."""
+
+    def build(self, kind: IndexType, vectors: Floats, metric: Metric, artefact: Path) -> Index:
+        """Builds an index over (rows, dimensions) float32 `vectors` (raw, not normalised) and writes what `load` needs to the file `artefact`. Slow: call it in a thread."""
+
+    def load(self, kind: IndexType, vectors: Floats, metric: Metric, artefact: Path) -> Index:
+        """Opens an index from its artefact and the same raw vectors (which may be a read-only memory map). Never builds a graph."""

@@ -1,0 +1,53 @@
+"""What a reader sees of a shard: one immutable value per log position. Made by `shard`, read by `query`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from vectorfleet_node.engine.port import Index
+
+Key = str | int
+
+
+@dataclass(frozen=True)
+class RowBlock:
+    """Rows that are searched together: a sealed segment, or the growing rows.
+
+    rows: column `key` (string or int64) and one nullable column for each payload field of the schema, in its order.
+    vectors: per name a (rows, dimensions) float32 array, perhaps a memory map; raw, as the user gave it.
+    indexes: per vector name an index over exactly these rows (the growing rows carry an Exact one).
+    live: (rows,) bool, False where a newer version or a deletion superseded the row.
+    sealed: False for the growing rows.
+    """
+
+    rows: pa.Table
+    vectors: Mapping[str, NDArray[np.float32]]
+    indexes: Mapping[str, Index]
+    live: NDArray[np.bool_]
+    sealed: bool
+
+    @property
+    def live_rows(self) -> int:
+        """How many rows a reader may see."""
+        return int(np.count_nonzero(self.live))
+
+
+class ShardView(Protocol):
+    """A shard at one log position. Holding it keeps its blocks valid, whatever is written meanwhile."""
+
+    @property
+    def position(self) -> int:
+        """The log position this view is the state of."""
+
+    @property
+    def blocks(self) -> tuple[RowBlock, ...]:
+        """All blocks, oldest first."""
+
+    def locate(self, keys: list[Key]) -> list[tuple[int, int] | None]:
+        """For each key (block number, row number) of its live version, or None."""
