@@ -7,6 +7,26 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class CreateCollectionRequest(_message.Message):
+    __slots__ = ("name", "key_type", "vectors", "fields", "shards")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    KEY_TYPE_FIELD_NUMBER: _ClassVar[int]
+    VECTORS_FIELD_NUMBER: _ClassVar[int]
+    FIELDS_FIELD_NUMBER: _ClassVar[int]
+    SHARDS_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    key_type: str
+    vectors: _containers.RepeatedCompositeFieldContainer[VectorInfo]
+    fields: _containers.RepeatedCompositeFieldContainer[FieldInfo]
+    shards: int
+    def __init__(self, name: _Optional[str] = ..., key_type: _Optional[str] = ..., vectors: _Optional[_Iterable[_Union[VectorInfo, _Mapping]]] = ..., fields: _Optional[_Iterable[_Union[FieldInfo, _Mapping]]] = ..., shards: _Optional[int] = ...) -> None: ...
+
+class CreateCollectionResponse(_message.Message):
+    __slots__ = ("collection",)
+    COLLECTION_FIELD_NUMBER: _ClassVar[int]
+    collection: CollectionInfo
+    def __init__(self, collection: _Optional[_Union[CollectionInfo, _Mapping]] = ...) -> None: ...
+
 class Keys(_message.Message):
     __slots__ = ("strings", "ints")
     STRINGS_FIELD_NUMBER: _ClassVar[int]

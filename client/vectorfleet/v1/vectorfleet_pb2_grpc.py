@@ -64,6 +64,11 @@ class VectorFleetStub:
                 request_serializer=vectorfleet_dot_v1_dot_vectorfleet__pb2.DescribeRequest.SerializeToString,
                 response_deserializer=vectorfleet_dot_v1_dot_vectorfleet__pb2.DescribeResponse.FromString,
                 _registered_method=True)
+        self.CreateCollection = channel.unary_unary(
+                '/vectorfleet.v1.VectorFleet/CreateCollection',
+                request_serializer=vectorfleet_dot_v1_dot_vectorfleet__pb2.CreateCollectionRequest.SerializeToString,
+                response_deserializer=vectorfleet_dot_v1_dot_vectorfleet__pb2.CreateCollectionResponse.FromString,
+                _registered_method=True)
 
 
 class VectorFleetServicer:
@@ -111,6 +116,15 @@ class VectorFleetServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CreateCollection(self, request, context):
+        """Makes a collection on a stand-alone node (`vectorfleet serve`). A node of a fleet answers FAILED_PRECONDITION:
+        there a collection is made by applying a VectorCollection. The same request again is no error; another schema
+        under the same name is ALREADY_EXISTS.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_VectorFleetServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -143,6 +157,11 @@ def add_VectorFleetServicer_to_server(servicer, server):
                     servicer.Describe,
                     request_deserializer=vectorfleet_dot_v1_dot_vectorfleet__pb2.DescribeRequest.FromString,
                     response_serializer=vectorfleet_dot_v1_dot_vectorfleet__pb2.DescribeResponse.SerializeToString,
+            ),
+            'CreateCollection': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateCollection,
+                    request_deserializer=vectorfleet_dot_v1_dot_vectorfleet__pb2.CreateCollectionRequest.FromString,
+                    response_serializer=vectorfleet_dot_v1_dot_vectorfleet__pb2.CreateCollectionResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -307,6 +326,33 @@ class VectorFleet:
             '/vectorfleet.v1.VectorFleet/Describe',
             vectorfleet_dot_v1_dot_vectorfleet__pb2.DescribeRequest.SerializeToString,
             vectorfleet_dot_v1_dot_vectorfleet__pb2.DescribeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateCollection(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/vectorfleet.v1.VectorFleet/CreateCollection',
+            vectorfleet_dot_v1_dot_vectorfleet__pb2.CreateCollectionRequest.SerializeToString,
+            vectorfleet_dot_v1_dot_vectorfleet__pb2.CreateCollectionResponse.FromString,
             options,
             channel_credentials,
             insecure,

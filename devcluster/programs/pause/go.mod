@@ -1,0 +1,3 @@
+module vectorfleet.io/devcluster/pause
+
+go 1.26.0

@@ -1,0 +1,1 @@
+"""Filters, search and merging over the views of shards."""

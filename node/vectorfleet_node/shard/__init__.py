@@ -1,0 +1,1 @@
+"""One shard on one node: its state, its log, its segments."""

@@ -1,0 +1,75 @@
+"""A shard's part of a write as Arrow: its schema, its bytes, and which shard a key belongs to.
+
+The API layer makes parts, `Peer.Append` carries their bytes and the log stores them.
+"""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+
+import pyarrow as pa
+
+from vectorfleet.schema import CollectionSchema, FieldType, KeyType
+from vectorfleet_node.shard.view import Key
+
+KEY_HASH = "blake2b-64"
+KEY_COLUMN = "key"
+_TYPES = {
+    FieldType.STRING: pa.string(),
+    FieldType.INT64: pa.int64(),
+    FieldType.FLOAT64: pa.float64(),
+    FieldType.BOOL: pa.bool_(),
+}
+
+
+def key_bytes(key: Key) -> bytes:
+    """The canonical bytes of a key: UTF-8, or eight little-endian bytes."""
+    return key.encode() if isinstance(key, str) else key.to_bytes(8, "little", signed=True)
+
+
+def shard_of(key: Key, shards: int) -> int:
+    """The shard whose hash range holds the key: ranges are equal parts of the 64-bit hash space, in order."""
+    hashed = int.from_bytes(blake2b(key_bytes(key), digest_size=8).digest(), "big")
+    return hashed * shards >> 64
+
+
+def vector_column(name: str) -> str:
+    """Name of the column that holds a named vector."""
+    return f"vector.{name}"
+
+
+def field_column(name: str) -> str:
+    """Name of the column that holds a payload field."""
+    return f"field.{name}"
+
+
+def arrow_schema(collection: CollectionSchema) -> pa.Schema:
+    """Columns of an upsert: `key`, `vector.<name>` as fixed-size lists of float32, `field.<name>` nullable."""
+    key = pa.string() if collection.key is KeyType.STRING else pa.int64()
+    columns = [pa.field(KEY_COLUMN, key, nullable=False)]
+    columns += [
+        pa.field(vector_column(vector.name), pa.list_(pa.float32(), vector.dimensions), nullable=False)
+        for vector in collection.vectors
+    ]
+    columns += [pa.field(field_column(field.name), _TYPES[field.type]) for field in collection.fields]
+    return pa.schema(columns)
+
+
+def encode(rows: pa.RecordBatch) -> bytes:
+    """One record batch as an Arrow IPC stream."""
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, rows.schema) as writer:
+        writer.write_batch(rows)
+    return bytes(sink.getvalue().to_pybytes())
+
+
+def decode(data: bytes, collection: CollectionSchema) -> pa.RecordBatch:
+    """The record batch in `data`. ValueError when it is not one batch of the collection's schema."""
+    try:
+        with pa.ipc.open_stream(data) as reader:
+            batches = list(reader)
+    except pa.ArrowInvalid as error:
+        raise ValueError(f"not an Arrow stream: {error}") from None
+    if len(batches) != 1 or not batches[0].schema.equals(arrow_schema(collection)):
+        raise ValueError("not one record batch in the collection's schema")
+    return batches[0]

@@ -1,0 +1,133 @@
+"""What the API layer asks of a shard's replica, and the errors it must turn into statuses.
+
+`replica.py` implements it; the API's tests use small fakes of it. Errors:
+
+    ShardError
+    ├── NotLeader      another process leads: nothing was applied; ask `owner` at `address`
+    ├── NotApplied     the write is not in the log and never will be; the same request id may be sent again
+    ├── InDoubt        the write may still land; send it again with the same request id to learn its fate
+    ├── TooOld         the request is older than the request table reaches: its fate cannot be known any more
+    ├── NotReady       not loaded yet
+    └── Behind         the log does not (yet) reach the position that was asked for
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import pyarrow as pa
+
+from vectorfleet_node.shard.view import Key, ShardView
+
+
+class ShardError(Exception):
+    """A replica could not do what was asked."""
+
+
+class NotLeader(ShardError):
+    """Another process owns the newest fence. `address` is its peer address, empty when nobody has led yet."""
+
+    def __init__(self, owner: str, address: str) -> None:
+        super().__init__(f"shard is led by {owner or 'nobody'} at {address or 'no address'}")
+        self.owner = owner
+        self.address = address
+
+
+class NotApplied(ShardError):
+    """The write did not reach the log and never will under this attempt."""
+
+
+class InDoubt(ShardError):
+    """The write's fate is not known yet; it may still land."""
+
+
+class TooOld(ShardError):
+    """The request's floor is below what the request table remembers."""
+
+
+class NotReady(ShardError):
+    """The replica is not loaded."""
+
+
+class Behind(ShardError):
+    """The position asked for is beyond the log's checked tail."""
+
+
+@dataclass(frozen=True)
+class UpsertPart:
+    """Rows of one shard, in the schema `batch.arrow_schema(collection)`, keys distinct."""
+
+    rows: pa.RecordBatch
+
+
+@dataclass(frozen=True)
+class DeletePart:
+    """Keys of one shard."""
+
+    keys: tuple[Key, ...]
+
+
+@dataclass(frozen=True)
+class ReplicaReport:
+    """A replica for humans, the operator and metrics."""
+
+    shard: int
+    ready: bool
+    leader: bool
+    position: int
+    rows: int
+    growing_rows: int
+    bytes: int
+    indexes: tuple[str, ...]
+    message: str  # empty, or why it is not ready / what is wrong
+
+
+class Replica(Protocol):
+    """One shard on this node. Everything runs on one event loop; builds and scans run in threads."""
+
+    @property
+    def shard(self) -> int:
+        """The shard's id."""
+
+    @property
+    def leader(self) -> tuple[str, str]:
+        """(owner id, peer address) of the newest fence seen; ("", "") before anybody led."""
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process owns the newest fence it knows of."""
+
+    def report(self) -> ReplicaReport:
+        """The present state; never blocks, never raises."""
+
+    def view(self) -> ShardView:
+        """The newest applied state. NotReady before the replica has loaded."""
+
+    async def start(self) -> None:
+        """Loads to the tail and begins to follow. Retries while the store is unavailable; DataLoss leaves it not ready, with a message."""
+
+    async def stop(self) -> None:
+        """Ends all tasks; decides the put in flight first, within a few seconds. Never deletes anything in the store."""
+
+    async def append(self, request_id: str, floor: int, part: UpsertPart | DeletePart) -> int:
+        """Makes the part durable and returns its log position; the same request id is applied once.
+
+        Raises NotLeader, NotApplied, InDoubt (also when cancelled by a deadline the put goes on), TooOld, NotReady,
+        or a StorageError when nothing was sent.
+        """
+
+    async def take_over(self) -> None:
+        """Writes a fence so that this process leads. Returns when it leads; NotLeader when somebody else won."""
+
+    async def wait_for(self, position: int) -> None:
+        """Session: returns once the view is at `position` or later. Behind when the log's tail, checked now, is lower."""
+
+    async def make_strong(self) -> None:
+        """Strong: returns once the view has every write acknowledged before this call began. Asks the store."""
+
+    async def make_fresh(self, max_staleness: float) -> None:
+        """Bounded: returns once the view is at most `max_staleness` seconds old; asks the store only when it must."""
+
+    async def flush(self) -> None:
+        """Leader: seals the growing rows now. NotLeader elsewhere."""

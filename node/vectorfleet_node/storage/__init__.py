@@ -1,0 +1,1 @@
+"""Objects, the log protocol and the file formats in the object store."""

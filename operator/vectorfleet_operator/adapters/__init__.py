@@ -1,0 +1,1 @@
+"""The edges: the Kubernetes API and the nodes."""

@@ -1,0 +1,1 @@
+"""The VectorCollection as the user writes it, its status, and what was observed of a fleet."""

@@ -1,0 +1,1 @@
+"""Pure decisions: from what is observed to named actions with reasons."""
