@@ -137,7 +137,12 @@ class Kind:
         from pytest_kind.cluster import KindCluster
 
         self._folder = folder
-        self._kind = KindCluster("vectorfleet-e2e", folder / "kubeconfig", image=KIND_NODE_IMAGE)
+        self._kind = KindCluster(
+            "vectorfleet-e2e",
+            folder / "kubeconfig",
+            image=KIND_NODE_IMAGE,
+            kubectl_path=ROOT / ".venv/bin/kubectl",
+        )
         self.kubeconfig = folder / "kubeconfig"
         self.images: dict[str, str] = {}
 

@@ -153,7 +153,7 @@ def loaded(
     with make_namespace() as namespace:
         made = Fleet(operator, namespace, "shared", f"s3://{bucket}/{namespace}", store)
         made.make_secret()
-        made.apply()
+        made.apply(nodes={"count": 3, "cache": {"size": "1Gi"}})
         made.wait_for("Ready")
         made.load(ROWS, seed=1)
         made.wait_until_sealed()
