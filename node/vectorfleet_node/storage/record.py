@@ -1,0 +1,243 @@
+"""The codec of log records: one record is one object of a shard's log.
+
+Used by `log` and by whoever folds a log (`shard`). A record is
+
+    magic "VFLR" · format u16 · kind u16 · shard u32 · position u64 · epoch u64 · stamp u64 · previous u32
+    · nonce 16 bytes · uid (u16 length, UTF-8) · body · crc32c u32 of all bytes before it
+
+little-endian. Every format keeps the magic, the format number behind it and the crc at the end, so that a newer
+program's record is told from a damaged one. The chain value is the stored crc, never a crc over the whole object:
+a crc over data that ends with its own crc is the same constant for every record.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Final
+
+from google_crc32c import value as crc32c
+
+from vectorfleet_node.storage.store import DataLoss, StorageError
+from vectorfleet_node.storage.wire import Reader, Truncated, pack_bytes, pack_text
+
+Key = str | int
+
+FORMAT: Final = 1
+NONCE_BYTES: Final = 16
+_MAGIC: Final = b"VFLR"
+_HEADER: Final = struct.Struct("<4sHHIQQQI16s")
+_CRC: Final = struct.Struct("<I")
+_UPSERT, _DELETE_TEXT, _DELETE_INTEGERS = 1, 2, 3
+
+
+class _Kind(IntEnum):
+    BATCH = 1
+    FENCE = 2
+    PUBLISH = 3
+    PIN = 4
+    UNPIN = 5
+
+
+class UnknownRecord(StorageError):
+    """An undamaged record that this version cannot read: the replica must stop before it."""
+
+
+@dataclass(frozen=True)
+class BatchRequest:
+    """One client request's part in this shard: an upsert or, when that is None, deletes.
+
+    upsert: an Arrow IPC stream as `shard.batch.encode` makes it. deletes: keys of one type.
+    """
+
+    request_id: str
+    upsert: bytes | None
+    deletes: tuple[Key, ...] = ()
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Writes that become visible together. Row numbers run through the requests in order."""
+
+    requests: tuple[BatchRequest, ...]
+
+
+@dataclass(frozen=True)
+class Fence:
+    """Makes `owner` (random per process start; empty in slot 1) the leader, reachable at peer `address`."""
+
+    owner: str
+    address: str
+    format: int
+
+
+@dataclass(frozen=True)
+class Publish:
+    """Makes manifest number `manifest` (its bytes have this crc32c) count; slots up to `boundary` may be collected."""
+
+    manifest: int
+    crc: int
+    boundary: int
+
+
+@dataclass(frozen=True)
+class Pin:
+    """Keeps a manifest and the log slots (manifest, through] from collection."""
+
+    name: str
+    manifest: int
+    through: int
+
+
+@dataclass(frozen=True)
+class Unpin:
+    """Ends a pin."""
+
+    name: str
+
+
+Body = Batch | Fence | Publish | Pin | Unpin
+
+
+@dataclass(frozen=True)
+class Record:
+    """One slot of a shard's log.
+
+    stamp: milliseconds since the epoch, greater than the stamp before it. previous: chain value of record
+    position - 1, 0 for slot 1. nonce: 16 bytes, drawn anew for each body.
+    """
+
+    uid: str
+    shard: int
+    position: int
+    epoch: int
+    nonce: bytes
+    stamp: int
+    previous: int
+    body: Body
+
+
+def encode(record: Record) -> bytes:
+    """The record's bytes. ValueError when a value does not fit the format."""
+    if len(record.nonce) != NONCE_BYTES:
+        raise ValueError(f"nonce has {len(record.nonce)} bytes; it must have {NONCE_BYTES}")
+    kind, body = _encode_body(record.body)
+    try:
+        header = _HEADER.pack(
+            _MAGIC,
+            FORMAT,
+            kind,
+            record.shard,
+            record.position,
+            record.epoch,
+            record.stamp,
+            record.previous,
+            record.nonce,
+        )
+    except struct.error as error:
+        raise ValueError(f"record {record.position} does not fit the log format: {error}") from None
+    content = header + pack_text(record.uid) + body
+    return content + _CRC.pack(crc32c(content))
+
+
+def decode(data: bytes, *, uid: str | None, shard: int, position: int) -> Record:
+    """The record in `data`, which was read from that slot of that shard of that collection (None: any).
+
+    DataLoss when the bytes are damaged or belong to another slot; UnknownRecord when a newer version wrote them.
+    """
+    where = f"log record {position} of shard {shard}"
+    if len(data) < len(_MAGIC) + 2 + _CRC.size or data[: len(_MAGIC)] != _MAGIC:
+        raise DataLoss(f"{where} is not a log record ({len(data)} bytes)")
+    content = data[: -_CRC.size]
+    if crc32c(content) != chain_value(data):
+        raise DataLoss(f"{where} is damaged: its checksum is wrong")
+    written = int.from_bytes(data[4:6], "little")
+    if written != FORMAT:
+        raise UnknownRecord(f"{where} has format {written}; this version reads format {FORMAT}")
+    try:
+        record = _decode_content(content, where)
+    except (Truncated, struct.error, UnicodeDecodeError) as error:
+        raise DataLoss(f"{where} is malformed: {error}") from None
+    if (record.shard, record.position) != (shard, position) or (uid is not None and record.uid != uid):
+        raise DataLoss(
+            f"{where} of collection {uid or '(any)'} holds record {record.position} of shard {record.shard} "
+            f"of collection {record.uid}"
+        )
+    return record
+
+
+def chain_value(data: bytes) -> int:
+    """What the next record's `previous` must be, given this record's (valid) bytes."""
+    return int.from_bytes(data[-_CRC.size :], "little")
+
+
+def _decode_content(content: bytes, where: str) -> Record:
+    _, _, kind, shard, position, epoch, stamp, previous, nonce = _HEADER.unpack_from(content)
+    reader = Reader(content, _HEADER.size)
+    uid = reader.text()
+    body = _decode_body(kind, reader, where)
+    reader.end()
+    return Record(uid, shard, position, epoch, nonce, stamp, previous, body)
+
+
+def _encode_body(body: Body) -> tuple[int, bytes]:
+    match body:
+        case Batch():
+            return _Kind.BATCH, struct.pack("<I", len(body.requests)) + b"".join(map(_encode_request, body.requests))
+        case Fence():
+            return _Kind.FENCE, pack_text(body.owner) + pack_text(body.address) + struct.pack("<H", body.format)
+        case Publish():
+            return _Kind.PUBLISH, struct.pack("<QIQ", body.manifest, body.crc, body.boundary)
+        case Pin():
+            return _Kind.PIN, pack_text(body.name) + struct.pack("<QQ", body.manifest, body.through)
+        case Unpin():
+            return _Kind.UNPIN, pack_text(body.name)
+
+
+def _decode_body(kind: int, reader: Reader, where: str) -> Body:
+    match kind:
+        case _Kind.BATCH:
+            (count,) = reader.unpack("<I")
+            return Batch(tuple(_decode_request(reader, where) for _ in range(count)))
+        case _Kind.FENCE:
+            return Fence(reader.text(), reader.text(), *reader.unpack("<H"))
+        case _Kind.PUBLISH:
+            return Publish(*reader.unpack("<QIQ"))
+        case _Kind.PIN:
+            return Pin(reader.text(), *reader.unpack("<QQ"))
+        case _Kind.UNPIN:
+            return Unpin(reader.text())
+    raise UnknownRecord(f"{where} is of kind {kind}, which this version does not know")
+
+
+def _encode_request(request: BatchRequest) -> bytes:
+    name = pack_text(request.request_id)
+    if request.upsert is not None:
+        if request.deletes:
+            raise ValueError(f"request {request.request_id} both upserts and deletes")
+        return name + struct.pack("<B", _UPSERT) + pack_bytes(request.upsert)
+    texts = [key for key in request.deletes if isinstance(key, str)]
+    integers = [key for key in request.deletes if isinstance(key, int)]
+    if texts and integers:
+        raise ValueError(f"request {request.request_id} deletes keys of two types")
+    if integers:
+        try:
+            return name + struct.pack(f"<BI{len(integers)}q", _DELETE_INTEGERS, len(integers), *integers)
+        except struct.error:
+            raise ValueError(f"request {request.request_id} deletes a key outside of 64 bits") from None
+    return name + struct.pack("<BI", _DELETE_TEXT, len(texts)) + b"".join(pack_bytes(key.encode()) for key in texts)
+
+
+def _decode_request(reader: Reader, where: str) -> BatchRequest:
+    name = reader.text()
+    (tag,) = reader.unpack("<B")
+    if tag == _UPSERT:
+        return BatchRequest(name, reader.bytes(), ())
+    if tag == _DELETE_TEXT:
+        (count,) = reader.unpack("<I")
+        return BatchRequest(name, None, tuple(reader.bytes().decode() for _ in range(count)))
+    if tag == _DELETE_INTEGERS:
+        (count,) = reader.unpack("<I")
+        return BatchRequest(name, None, reader.unpack_many(count, "q", 8))
+    raise UnknownRecord(f"{where} holds a request of kind {tag}, which this version does not know")
