@@ -1,0 +1,81 @@
+"""The node's metrics, under the names that dashboards and alerts use. A key or a request id is never a label.
+
+One `Metrics` per node, with a registry of its own, so that several nodes can live in one process (tests). Layers below
+`api` never see it: they get plain callables.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from vectorfleet_node.shard.port import ReplicaReport
+
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+ShardReports = Callable[[], Iterable[tuple[str, ReplicaReport]]]
+
+
+class _ShardCollector(Collector):
+    """Gauges of every replica on this node, read when they are asked for."""
+
+    def __init__(self, reports: ShardReports) -> None:
+        self._reports = reports
+
+    def collect(self) -> Iterator[Metric]:
+        labels = ["collection", "shard"]
+        rows = GaugeMetricFamily("vectorfleet_node_shard_rows", "Live rows of the shard", labels=labels)
+        growing = GaugeMetricFamily(
+            "vectorfleet_node_shard_growing_rows", "Rows that are in no sealed segment yet", labels=labels
+        )
+        position = GaugeMetricFamily("vectorfleet_node_shard_position", "Log position of the replica", labels=labels)
+        ready = GaugeMetricFamily("vectorfleet_node_shard_ready", "1 when the replica answers", labels=labels)
+        for collection, report in self._reports():
+            key = [collection, str(report.shard)]
+            rows.add_metric(key, report.rows)
+            growing.add_metric(key, report.growing_rows)
+            position.add_metric(key, report.position)
+            ready.add_metric(key, float(report.ready))
+        yield from (rows, growing, position, ready)
+
+
+class Metrics:
+    """Collectors of one node. `reports` gives (collection, report) of every replica on it."""
+
+    def __init__(self, reports: ShardReports) -> None:
+        self.registry = CollectorRegistry()
+        self.registry.register(_ShardCollector(reports))
+        self.requests = Counter(
+            "vectorfleet_node_requests_total", "Calls answered", ["method", "code"], registry=self.registry
+        )
+        self.request_seconds = Histogram(
+            "vectorfleet_node_request_seconds",
+            "Duration of calls",
+            ["method"],
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self.log_append_seconds = Histogram(
+            "vectorfleet_node_log_append_seconds",
+            "From a write's arrival at its leader until it is durable",
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self.store_requests = Counter(
+            "vectorfleet_node_store_requests_total",
+            "Requests to the object store",
+            ["operation", "outcome"],
+            registry=self.registry,
+        )
+        self.index_builds = Counter(
+            "vectorfleet_node_index_builds_total", "Indexes built by this process", registry=self.registry
+        )
+        self.index_loads = Counter(
+            "vectorfleet_node_index_loads_total", "Indexes loaded from artefacts", registry=self.registry
+        )
+
+    def text(self) -> bytes:
+        """The metrics in Prometheus' text format."""
+        return generate_latest(self.registry)

@@ -1,0 +1,50 @@
+"""Settings of a fleet's node, from `VECTORFLEET_*` in the environment; read once by `main`.
+
+The defaults are the paths that the operator mounts, so a pod needs none of them set.
+"""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+from vectorfleet.topology import API_PORT, HTTP_PORT, PEER_PORT
+
+PREFIX = "VECTORFLEET_"
+
+
+class SettingsError(Exception):
+    """A setting cannot be used; the message names the variable, its value and what is allowed."""
+
+
+class NodeSettings(BaseSettings):
+    """Everything that a node must be told from outside."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore")
+
+    node: str = Field(default_factory=socket.gethostname, min_length=1)
+    topology: Path = Path("/etc/vectorfleet/topology/topology.json")
+    peer_secret: Path = Path("/etc/vectorfleet/peer/secret")
+    credentials: Path = Path("/etc/vectorfleet/credentials")
+    cache: Path = Path("/var/cache/vectorfleet")
+    host: str = "0.0.0.0"  # noqa: S104 - a pod serves on its own address; NetworkPolicy says who may come
+    api_port: int = Field(default=API_PORT, ge=0, le=65535)
+    peer_port: int = Field(default=PEER_PORT, ge=0, le=65535)
+    http_port: int = Field(default=HTTP_PORT, ge=0, le=65535)
+    drain_seconds: float = Field(default=3.0, ge=0, le=600)  # between "not ready" and the end, for load balancers
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+def load() -> NodeSettings:
+    """The settings in the environment. SettingsError, in one line, when one cannot be used."""
+    try:
+        return NodeSettings()
+    except ValidationError as error:
+        problems = [
+            f"{PREFIX}{str(problem['loc'][0]).upper()}={problem['input']!r}: {problem['msg']}"
+            for problem in error.errors()
+        ]
+        raise SettingsError("; ".join(problems)) from None
