@@ -11,7 +11,6 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-
 from vectorfleet.schema import IndexType, Metric
 
 Floats = NDArray[np.float32]
@@ -57,10 +56,13 @@ class Engine(Protocol):
     """Builds and opens indexes."""
 
     def choose(self, wanted: IndexType, rows: int, dimensions: int) -> IndexType:
-        """The kind to build for a segment of `rows` rows when the schema says `wanted`. ValueError when this engine has no such kind."""
+        """The kind to build for `rows` rows when the schema says `wanted`. ValueError: this engine has no such kind."""
 
     def build(self, kind: IndexType, vectors: Floats, metric: Metric, artefact: Path) -> Index:
-        """Builds an index over (rows, dimensions) float32 `vectors` (raw, not normalised) and writes what `load` needs to the file `artefact`. Slow: call it in a thread."""
+        """Builds an index over raw (rows, dimensions) float32 `vectors` and writes what `load` needs to `artefact`.
+
+        Slow: call it in a thread. The vectors stay in use for as long as the index is.
+        """
 
     def load(self, kind: IndexType, vectors: Floats, metric: Metric, artefact: Path) -> Index:
-        """Opens an index from its artefact and the same raw vectors (which may be a read-only memory map). Never builds a graph."""
+        """Opens an index from its artefact and the same raw vectors (perhaps a read-only memory map). Never builds."""

@@ -1,0 +1,59 @@
+"""Scores that do not depend on how a row was found: float64 arithmetic on the raw vectors, ties by row number.
+
+Used by every engine to rank its last few candidates, so that a row scores the same in a scan, in a graph and in
+each replica.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from vectorfleet.schema import Metric
+
+from vectorfleet_node.engine.port import Floats, Ids
+
+Doubles = NDArray[np.float64]
+GATHER_BYTES: Final = 1 << 23  # how much of the vectors is copied at a time
+
+
+def rows_per_chunk(dimensions: int, itemsize: int) -> int:
+    """How many rows fit in GATHER_BYTES; at least 16."""
+    return max(16, GATHER_BYTES // (dimensions * itemsize))
+
+
+def exact_scores(vectors: Floats, rows: Ids, query: Floats, metric: Metric) -> Floats:
+    """The scores of `rows` (int64 row numbers) for one query, (len(rows),) float32. A zero vector has cosine 0."""
+    wide = query.astype(np.float64)
+    out = np.empty(len(rows), np.float32)
+    step = rows_per_chunk(vectors.shape[1], 8)
+    for start in range(0, len(rows), step):
+        part = vectors[rows[start : start + step]].astype(np.float64)
+        out[start : start + step] = _scores(part, wide, metric)
+    return out
+
+
+def _scores(part: Doubles, query: Doubles, metric: Metric) -> Doubles:
+    if metric is Metric.L2:
+        part -= query
+        distances: Doubles = np.einsum("ij,ij->i", part, part)
+        return -distances
+    # einsum and not `@`: BLAS may round a row differently by its place in the matrix, and equal rows must tie.
+    dots: Doubles = np.einsum("ij,j->i", part, query)
+    if metric is Metric.DOT:
+        return dots
+    lengths: Doubles = np.sqrt(np.einsum("ij,ij->i", part, part)) * np.linalg.norm(query)
+    cosines = np.zeros_like(dots)
+    np.divide(dots, lengths, out=cosines, where=lengths > 0)
+    return cosines
+
+
+def rank(vectors: Floats, rows: Ids, query: Floats, metric: Metric, k: int) -> tuple[Floats, Ids]:
+    """The best k of distinct `rows` by exact score, ties by row number: (k,) scores and rows; padded with -inf, -1."""
+    scores = exact_scores(vectors, rows, query, metric)
+    best = np.lexsort((rows, -scores))[:k]
+    top = np.full(k, -np.inf, np.float32)
+    ids = np.full(k, -1, np.int64)
+    top[: len(best)], ids[: len(best)] = scores[best], rows[best]
+    return top, ids
