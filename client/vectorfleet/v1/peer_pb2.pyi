@@ -13,6 +13,7 @@ class ShardStatus(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     SHARD_OK: _ClassVar[ShardStatus]
     SHARD_NOT_HERE: _ClassVar[ShardStatus]
     SHARD_BEHIND: _ClassVar[ShardStatus]
+    SHARD_UNCHECKED: _ClassVar[ShardStatus]
 
 class StorageState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -30,6 +31,7 @@ class StorageState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
 SHARD_OK: ShardStatus
 SHARD_NOT_HERE: ShardStatus
 SHARD_BEHIND: ShardStatus
+SHARD_UNCHECKED: ShardStatus
 STORAGE_STARTING: StorageState
 STORAGE_OK: StorageState
 STORAGE_UNREACHABLE: StorageState
