@@ -18,21 +18,12 @@ from obstore.exceptions import (
     AlreadyExistsError,
     BaseError,
     NotModifiedError,
-    PermissionDeniedError,
     PreconditionError,
-    UnauthenticatedError,
 )
 
 from vectorfleet_node.storage import files
-from vectorfleet_node.storage.store import (
-    CredentialsMissing,
-    CredentialsRefused,
-    DataLoss,
-    StorageError,
-    StoreFull,
-    StoreNotFound,
-    StoreUnavailable,
-)
+from vectorfleet_node.storage.object_errors import classify, says_absent
+from vectorfleet_node.storage.store import DataLoss, StorageError
 
 Result = TypeVar("Result")
 _PART_BYTES: Final = 8 << 20
@@ -40,10 +31,6 @@ _LIST_CHUNK: Final = 1000
 _CONNECT: Final = timedelta(seconds=2)
 _SILENCE: Final = timedelta(seconds=5)  # without a byte; a transfer may take longer than that
 _CREATE: Final = timedelta(seconds=10)  # whole request
-_NO_BUCKET: Final = ("NoSuchBucket", "ContainerNotFound", "bucket does not exist")
-_NO_CREDENTIALS: Final = ("169.254.169.254", "InstanceCredentials", "metadata.google.internal", "MissingCredentials")
-_REFUSED: Final = ("ExpiredToken", "InvalidToken", "InvalidAccessKeyId", "SignatureDoesNotMatch", "invalid_grant")
-_FULL: Final = ("QuotaExceeded", "InsufficientStorage", "507 ", "XMinioStorageFull")
 
 
 @dataclass(frozen=True)
@@ -84,8 +71,6 @@ class ObjectStore:
             await obstore.put_async(self._deciding, key, body, mode="create", use_multipart=False)
         except (AlreadyExistsError, PreconditionError, NotModifiedError):
             return False
-        except FileNotFoundError as error:
-            raise self._no_bucket(error) from error
         except (BaseError, OSError) as error:
             raise self._classified("create", key, error) from error
         return True
@@ -149,36 +134,17 @@ class ObjectStore:
     async def _unless_absent(self, operation: str, key: str, action: Awaitable[Any], absent: Result) -> Result:
         try:
             result: Result = await action
-        except FileNotFoundError as error:
-            if any(sign in str(error) for sign in _NO_BUCKET):
-                raise self._no_bucket(error) from error
-            return absent
         except (BaseError, OSError) as error:
+            if says_absent(error):
+                return absent
             raise self._classified(operation, key, error) from error
         return result
 
     async def _written(self, operation: str, key: str, action: Awaitable[Any]) -> None:
         try:
             await action
-        except FileNotFoundError as error:
-            raise self._no_bucket(error) from error
         except (BaseError, OSError) as error:
             raise self._classified(operation, key, error) from error
 
-    def _no_bucket(self, error: Exception) -> StoreNotFound:
-        return StoreNotFound(f"the bucket of {self._name} does not exist: {_first_line(error)}")
-
     def _classified(self, operation: str, key: str, error: Exception) -> StorageError:
-        text = str(error)
-        told = f"{operation} {key} in {self._name}: {_first_line(error)}"
-        if any(sign in text for sign in _NO_CREDENTIALS):
-            return CredentialsMissing(told)
-        if isinstance(error, PermissionDeniedError | UnauthenticatedError) or any(sign in text for sign in _REFUSED):
-            return CredentialsRefused(told)
-        if any(sign in text for sign in _FULL):
-            return StoreFull(told)
-        return StoreUnavailable(told)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0][:400]
+        return classify(f"{operation} {key or '/'} in {self._name}", error)
