@@ -1,7 +1,7 @@
 """Checks of what a client sent, against the collection's schema; pure.
 
-Every refusal names the field, the value and what is allowed. Called by the services before anything is read or written. A write comes out as one Arrow batch in the schema that the
-log stores, a key list as Python values.
+Every refusal names the field, the value and what is allowed. Called by the services before anything is read or
+written. A write comes out as one Arrow batch in the schema that the log stores, keys as a list of Python values.
 """
 
 from __future__ import annotations

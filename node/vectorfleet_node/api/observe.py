@@ -1,0 +1,92 @@
+"""Around every call: its request id, its log line, its metrics, and the status that answers an exception.
+
+An exception that `errors` does not know is a bug: it is logged with its traceback and answered INTERNAL.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import grpc
+from google.rpc import status_pb2
+from grpc_status import rpc_status
+
+from vectorfleet_node import logs
+from vectorfleet_node.api import errors
+from vectorfleet_node.api.auth import Continuation, Handler
+from vectorfleet_node.metrics import Metrics
+
+SLOW_SECONDS = 1.0
+REQUEST_ID_HEADER = "x-request-id"
+_MAX_REQUEST_ID = 128
+_OURS = "/vectorfleet.v1."
+# These are answers, not trouble: a client that asks for nonsense must not fill the log.
+_QUIET = {
+    grpc.StatusCode.OK,
+    grpc.StatusCode.CANCELLED,
+    grpc.StatusCode.INVALID_ARGUMENT,
+    grpc.StatusCode.NOT_FOUND,
+    grpc.StatusCode.ALREADY_EXISTS,
+}
+Behaviour = Callable[[Any, Any], Awaitable[Any]]
+
+
+class Observe(grpc.aio.ServerInterceptor):
+    """Wraps the unary calls of this package's services; health and reflection pass untouched."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+
+    async def intercept_service(
+        self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails
+    ) -> Handler | None:
+        """The handler, observed."""
+        handler = await continuation(handler_call_details)
+        method = handler_call_details.method
+        if handler is None or not method.startswith(_OURS) or handler.unary_unary is None:
+            return handler
+        metadata = dict(handler_call_details.invocation_metadata or ())
+        given = str(metadata.get(REQUEST_ID_HEADER, ""))[:_MAX_REQUEST_ID]
+        behaviour: Behaviour = handler.unary_unary
+
+        async def observed(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
+            logs.request_id.set(given or uuid.uuid4().hex)
+            began = time.monotonic()
+            code = grpc.StatusCode.OK
+            message = ""
+            try:
+                return await behaviour(request, context)
+            except asyncio.CancelledError:
+                code = grpc.StatusCode.CANCELLED
+                raise
+            except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets a status and the log the cause
+                status = errors.status_of(error) or _bug(error, method)
+                code, message = errors.code_of(status), status.message
+                await context.abort_with_status(rpc_status.to_status(status))
+            finally:
+                self._record(method.removeprefix(_OURS), code, message, time.monotonic() - began)
+
+        return grpc.unary_unary_rpc_method_handler(
+            observed,
+            request_deserializer=handler.request_deserializer,
+            response_serializer=handler.response_serializer,
+        )
+
+    def _record(self, method: str, code: grpc.StatusCode, message: str, seconds: float) -> None:
+        self._metrics.requests.labels(method, code.name).inc()
+        self._metrics.request_seconds.labels(method).observe(seconds)
+        log = logs.logger()
+        tell = log.debug if code in _QUIET and seconds < SLOW_SECONDS else log.warning
+        tell(
+            "call", method=method, code=code.name, seconds=round(seconds, 4), **({"error": message} if message else {})
+        )
+
+
+def _bug(error: Exception, method: str) -> status_pb2.Status:
+    logs.logger().error("bug", method=method, exc_info=error)
+    message = f"internal error: {type(error).__name__}; the node's log has the rest under request id"
+    return status_pb2.Status(code=grpc.StatusCode.INTERNAL.value[0], message=f"{message} {logs.request_id.get()}")

@@ -1,0 +1,178 @@
+"""Brings each part of a write to its shard's leader, and goes on until it landed, was refused, or time is up.
+
+The same request id goes with every attempt, so that a part that landed unseen is not applied twice. What is in doubt
+once stays in doubt until an attempt succeeds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+
+import grpc
+from vectorfleet.topology import CollectionTopology
+from vectorfleet.v1 import peer_pb2
+
+from vectorfleet_node.api import errors
+from vectorfleet_node.api.errors import ApiError, UnreachableError
+from vectorfleet_node.api.parts import Failed, Landed, Outcome, Part
+from vectorfleet_node.api.peers import PeerCaller
+from vectorfleet_node.shard.port import (
+    DeletePart,
+    InDoubt,
+    NotApplied,
+    NotLeader,
+    NotReady,
+    TooOld,
+    UpsertPart,
+)
+from vectorfleet_node.storage.store import StorageError
+
+_SHORTEST_PAUSE_SECONDS = 0.05
+_LONGEST_PAUSE_SECONDS = 0.5
+_SHORTEST_ATTEMPT_SECONDS = 5.0
+# collection, shard, request id, floor, part, take over -> position
+AppendHere = Callable[[str, int, str, int, UpsertPart | DeletePart, bool], Awaitable[int]]
+LeaderHere = Callable[[str, int], str]  # collection, shard -> peer address of the leader known here, or ""
+
+
+@dataclass
+class _Attempt:
+    """Where one part's next attempt goes, and what is known so far."""
+
+    node: str
+    take_over: bool = False
+    in_doubt: bool = False
+    silent: set[str] = field(default_factory=set)
+    pause: float = _SHORTEST_PAUSE_SECONDS
+    last: str = "no leader was found"
+
+
+class Writer:
+    """Sends writes; one per node."""
+
+    def __init__(
+        self,
+        own_name: str,
+        append_here: AppendHere,
+        leader_here: LeaderHere,
+        peers: PeerCaller,
+        addresses: Callable[[], dict[str, str]],
+    ) -> None:
+        self._own_name = own_name
+        self._append_here = append_here
+        self._leader_here = leader_here
+        self._peers = peers
+        self._addresses = addresses
+        self._leaders: dict[tuple[str, int], str] = {}  # node that took the last write
+        self._positions: dict[tuple[str, int], int] = {}  # the newest that an append returned
+
+    async def write(
+        self,
+        collection: CollectionTopology,
+        request_id: str,
+        floors: dict[int, int],
+        parts: Sequence[Part],
+        deadline: float,
+    ) -> dict[int, Outcome]:
+        """What became of each shard's part, at the latest by `deadline` (time.monotonic())."""
+        outcomes = await asyncio.gather(
+            *(self._land(collection, request_id, floors.get(part.shard, 0), part, deadline) for part in parts)
+        )
+        return {part.shard: outcome for part, outcome in zip(parts, outcomes, strict=True)}
+
+    def position(self, collection: str, shard: int) -> int:
+        """A position of the shard that an append through this node returned; 0 when there was none."""
+        return self._positions.get((collection, shard), 0)
+
+    async def _land(
+        self, collection: CollectionTopology, request_id: str, floor: int, part: Part, deadline: float
+    ) -> Outcome:
+        replicas = next((shard.replicas for shard in collection.shards if shard.id == part.shard), ())
+        if not replicas:
+            return Failed(False, grpc.StatusCode.UNAVAILABLE, "no node holds the shard")
+        key = (collection.name, part.shard)
+        attempt = _Attempt(self._first_node(collection.name, part.shard, replicas))
+        while (remaining := deadline - time.monotonic()) > 0:
+            try:
+                position = await self._send(collection, request_id, floor, part, attempt, remaining)
+            except NotLeader as error:
+                self._follow(error, replicas, attempt)
+            except (UnreachableError, NotReady, InDoubt, NotApplied) as error:
+                self._go_on(error, replicas, attempt)
+            except (TooOld, StorageError, ApiError) as error:
+                return _refused(error, attempt.in_doubt)
+            else:
+                self._leaders[key] = attempt.node
+                self._positions[key] = max(position, self._positions.get(key, 0))
+                return Landed(position)
+            await asyncio.sleep(min(attempt.pause, max(0.0, deadline - time.monotonic())))
+            attempt.pause = min(2 * attempt.pause, _LONGEST_PAUSE_SECONDS)
+        return Failed(attempt.in_doubt, grpc.StatusCode.UNAVAILABLE, f"time is up: {attempt.last}")
+
+    def _first_node(self, collection: str, shard: int, replicas: Sequence[str]) -> str:
+        known = self._node_at(self._leader_here(collection, shard)) or self._leaders.get((collection, shard), "")
+        if known in replicas:
+            return known
+        return self._own_name if self._own_name in replicas else replicas[0]
+
+    def _node_at(self, address: str) -> str:
+        return next((name for name, known in self._addresses().items() if address and known == address), "")
+
+    async def _send(
+        self,
+        collection: CollectionTopology,
+        request_id: str,
+        floor: int,
+        part: Part,
+        attempt: _Attempt,
+        remaining: float,
+    ) -> int:
+        if attempt.node == self._own_name:
+            here = self._append_here(collection.name, part.shard, request_id, floor, part.local(), attempt.take_over)
+            try:
+                return await asyncio.wait_for(here, remaining)
+            except TimeoutError:
+                raise InDoubt("the object store has not confirmed the write in time") from None
+        address = self._addresses().get(attempt.node)
+        if address is None:
+            raise NotReady(f"node {attempt.node} has no address in the topology")
+        request = part.message(collection.name, request_id, floor, collection.collection.key)
+        request.take_over = attempt.take_over
+        timeout = min(remaining, max(_SHORTEST_ATTEMPT_SECONDS, remaining / 3))
+        answer = await self._peers.call(address, "Append", request, peer_pb2.AppendResponse, timeout)
+        return int(answer.position)
+
+    def _follow(self, error: NotLeader, replicas: Sequence[str], attempt: _Attempt) -> None:
+        attempt.last = str(error)
+        leader = self._node_at(error.address)
+        if leader and leader != attempt.node and leader not in attempt.silent:
+            attempt.node, attempt.take_over = leader, False
+        else:
+            self._next_replica(replicas, attempt)
+
+    def _go_on(self, error: Exception, replicas: Sequence[str], attempt: _Attempt) -> None:
+        attempt.last = str(error)
+        # A node that did not answer may have sent the part to the store before it fell silent.
+        attempt.in_doubt |= isinstance(error, UnreachableError | InDoubt)
+        if isinstance(error, UnreachableError):
+            attempt.silent.add(attempt.node)
+        if isinstance(error, UnreachableError | NotReady):
+            self._next_replica(replicas, attempt)
+
+    def _next_replica(self, replicas: Sequence[str], attempt: _Attempt) -> None:
+        if attempt.silent >= set(replicas):
+            attempt.silent.clear()
+        start = replicas.index(attempt.node) + 1 if attempt.node in replicas else 0
+        order = [*replicas[start:], *replicas[:start]]
+        attempt.node = next(node for node in order if node not in attempt.silent)
+        attempt.take_over = True
+
+
+def _refused(error: Exception, in_doubt: bool) -> Failed:
+    status = errors.status_of(error)
+    code = errors.code_of(status) if status else grpc.StatusCode.UNAVAILABLE
+    # Too old to know is not the same as not applied.
+    return Failed(in_doubt or isinstance(error, TooOld), code, str(error))
