@@ -10,10 +10,15 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, GetJsonSchemaHandler, WithJsonSchema
 from pydantic.alias_generators import to_camel
+from pydantic_core import CoreSchema
+
+# Keys under which models leave things in their JSON schema for `openapi` and `reference`.
+RULES = "x-rules"
+TYPE = "x-type"
 
 
 @dataclass(frozen=True)
@@ -31,6 +36,11 @@ class Rule:
     field: str = ""
     replaces: tuple[str, ...] = ()
 
+    def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        """Leaves the rule where `openapi` finds it."""
+        schema = handler(core)
+        return {**schema, RULES: [*schema.get(RULES, []), self]}
+
 
 class Part(BaseModel):
     """A part of the resource: immutable, camelCase outside and snake_case inside, unknown fields are errors."""
@@ -39,12 +49,28 @@ class Part(BaseModel):
 
     rules: ClassVar[tuple[Rule, ...]] = ()
 
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        """Leaves the type's name and rules where `openapi` finds them."""
+        schema = handler.resolve_ref_schema(handler(core))
+        schema[TYPE] = cls.__name__
+        schema[RULES] = list(cls.rules)
+        return schema
+
 
 @dataclass(frozen=True)
 class ListMap:
     """Marks a list whose items are merged and compared by `key`, so that two writers can own different items."""
 
     key: str = "name"
+
+    def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        """Adds what the API server merges by."""
+        return {
+            **handler(core),
+            "x-kubernetes-list-type": "map",
+            "x-kubernetes-list-map-keys": [self.key],
+        }
 
 
 NAME = r"^[a-z][a-z0-9_]{0,62}$"

@@ -91,7 +91,7 @@ class IndexSpec(Part):
         description="Auto chooses by device and size and says so in the status. Exact compares with every row.",
         examples=["HNSW"],
     )
-    hnsw: HnswSpec | None = Field(None, description="Parameters of an HNSW graph.", examples=[{}])
+    hnsw: HnswSpec | None = Field(None, description="Parameters of an HNSW graph; none is supported yet.")
     quantization: QuantizationSpec = Field(
         QuantizationSpec(), description="How the scanned vectors are encoded.", examples=[{"type": "Auto"}]
     )
@@ -104,7 +104,7 @@ class VectorSpec(Part):
         str,
         Rule(
             "vector_name_is_an_identifier",
-            f"self.matches('{NAME}')",
+            f"self.matches(r'{NAME}')",
             "vectors[].name '{self}' must be 1 to 63 of a-z, 0-9 and _, and begin with a letter",
             replaces=("pattern",),
         ),
@@ -139,7 +139,7 @@ class FieldSpec(Part):
         str,
         Rule(
             "field_name_is_an_identifier",
-            f"self.matches('{NAME}')",
+            f"self.matches(r'{NAME}')",
             "fields[].name '{self}' must be 1 to 63 of a-z, 0-9 and _, and begin with a letter",
             replaces=("pattern",),
         ),
@@ -213,7 +213,7 @@ class VolumeSpec(Part):
         str,
         Rule(
             "volume_size_is_a_quantity",
-            f"self.matches('{QUANTITY}') && quantity(self).isGreaterThan(quantity('0'))",
+            f"self.matches(r'{QUANTITY}') && quantity(self).isGreaterThan(quantity('0'))",
             "storage.volume.size '{self}' must be a quantity above zero like 20Gi",
             replaces=("pattern",),
         ),
@@ -253,7 +253,7 @@ class StorageSpec(Part):
         str | None,
         Rule(
             "storage_url_names_a_bucket",
-            f"self.matches('{URL}')",
+            f"self.matches(r'{URL}')",
             "storage.url '{self}' must be s3://bucket/prefix, gs://bucket/prefix or az://container/prefix, "
             "without a slash at the end",
             replaces=("pattern",),
@@ -275,7 +275,7 @@ class StorageSpec(Part):
         str,
         Rule(
             "storage_endpoint_is_http",
-            f"self == '' || self.matches('{ENDPOINT}')",
+            f"self == '' || self.matches(r'{ENDPOINT}')",
             "storage.endpoint '{self}' must be like https://s3.example.com:9000",
             replaces=("pattern",),
         ),
@@ -323,7 +323,7 @@ class ConsistencySpec(Part):
         str,
         Rule(
             "max_staleness_is_a_duration",
-            f"self.matches('{DURATION}') && duration(self) >= duration('10ms') && duration(self) <= duration('1h')",
+            f"self.matches(r'{DURATION}') && duration(self) >= duration('10ms') && duration(self) <= duration('1h')",
             "consistency.maxStaleness '{self}' must be a duration from 10ms to 1h, like 500ms, 1s or 2m",
             replaces=("pattern",),
         ),

@@ -82,7 +82,7 @@ class CacheSpec(Part):
         str,
         Rule(
             "cache_size_is_a_quantity",
-            f"self.matches('{QUANTITY}') && quantity(self).isGreaterThan(quantity('0'))",
+            f"self.matches(r'{QUANTITY}') && quantity(self).isGreaterThan(quantity('0'))",
             "nodes.cache.size '{self}' must be a quantity above zero like 200Gi",
             replaces=("pattern",),
         ),
@@ -165,7 +165,10 @@ class NodeSelectorTerm(Part):
     """Requirements that must all hold."""
 
     match_expressions: tuple[NodeSelectorRequirement, ...] = Field(
-        min_length=1, max_length=16, description="Requirements that must all hold.", examples=[[]]
+        min_length=1,
+        max_length=16,
+        description="Requirements that must all hold.",
+        examples=[[{"key": "pool", "operator": "Exists"}]],
     )
 
 
@@ -173,7 +176,10 @@ class NodeSelector(Part):
     """Terms of which one must hold."""
 
     node_selector_terms: tuple[NodeSelectorTerm, ...] = Field(
-        min_length=1, max_length=8, description="Terms of which one must hold.", examples=[[]]
+        min_length=1,
+        max_length=8,
+        description="Terms of which one must hold.",
+        examples=[[{"matchExpressions": [{"key": "pool", "operator": "Exists"}]}]],
     )
 
 
@@ -181,14 +187,18 @@ class NodeAffinity(Part):
     """Which Kubernetes nodes may run a node of the fleet."""
 
     required_during_scheduling_ignored_during_execution: NodeSelector | None = Field(
-        None, description="What a Kubernetes node must have.", examples=[{}]
+        None,
+        description="What a Kubernetes node must have.",
+        examples=[{"nodeSelectorTerms": [{"matchExpressions": [{"key": "pool", "operator": "Exists"}]}]}],
     )
 
 
 class AffinitySpec(Part):
     """As in a pod's spec, node affinity only: the operator itself spreads pods over zones and hosts."""
 
-    node_affinity: NodeAffinity | None = Field(None, description="Which Kubernetes nodes may be used.", examples=[{}])
+    node_affinity: NodeAffinity | None = Field(
+        None, description="Which Kubernetes nodes may be used, as in a pod's spec."
+    )
 
 
 class ServiceAccountSpec(Part):
@@ -217,9 +227,11 @@ class TemplateSpec(Part):
     tolerations: tuple[Toleration, ...] = Field(
         (), max_length=16, description="Taints that pods bear.", examples=[[{"key": "dedicated", "operator": "Exists"}]]
     )
-    affinity: AffinitySpec | None = Field(None, description="Which Kubernetes nodes may be used.", examples=[{}])
+    affinity: AffinitySpec | None = Field(None, description="Which Kubernetes nodes may be used, as in a pod's spec.")
     service_account: ServiceAccountSpec = Field(
-        ServiceAccountSpec(), description="The pods' ServiceAccount.", examples=[{"annotations": {}}]
+        ServiceAccountSpec(),
+        description="The pods' ServiceAccount.",
+        examples=[{"annotations": {"iam.gke.io/gcp-service-account": "search@project.iam.gserviceaccount.com"}}],
     )
 
 
@@ -260,4 +272,6 @@ class NodesSpec(Part):
     cache: CacheSpec | None = Field(
         None, description="A volume for each node. Absent: the disk of its host.", examples=[{"size": "200Gi"}]
     )
-    template: TemplateSpec = Field(TemplateSpec(), description="What may be said of the pods.", examples=[{}])
+    template: TemplateSpec = Field(
+        TemplateSpec(), description="What may be said of the pods.", examples=[{"nodeSelector": {"pool": "search"}}]
+    )

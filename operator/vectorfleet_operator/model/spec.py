@@ -21,7 +21,18 @@ from vectorfleet_operator.model.data import (
     StorageSpec,
     VectorSpec,
 )
+from vectorfleet_operator.model.names import COLLECTION_NAME, MAX_NAME_LENGTH
 from vectorfleet_operator.model.nodes import NodesSpec
+
+# Rules that need the resource's metadata.
+RESOURCE_RULES = (
+    Rule(
+        "name_leaves_room_for_the_children",
+        f"self.metadata.name.matches(r'{COLLECTION_NAME}')",
+        "metadata.name must be a lower-case letter, then letters, digits and dashes, "
+        f"at most {MAX_NAME_LENGTH} in all: pods and Services are named after it",
+    ),
+)
 
 
 class CanarySpec(Part):
@@ -72,7 +83,7 @@ class VectorCollectionSpec(Part):
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
             "replicas_fit_on_the_nodes",
-            "self.sharding.replicas <= self.nodes.count",
+            "self.nodes.count < 1 || self.sharding.replicas <= self.nodes.count",
             "sharding.replicas is {self.sharding.replicas} and nodes.count {self.nodes.count} (1 when it is left out): "
             "each copy of a shard needs a node of its own, so nodes.count must be at least {self.sharding.replicas}",
             field=".nodes.count",
@@ -89,6 +100,13 @@ class VectorCollectionSpec(Part):
             "!has(self.storage.volume) || !has(self.nodes.cache)",
             "nodes.cache goes with storage.url: with storage.volume the volume itself is the data",
             field=".nodes.cache",
+        ),
+        Rule(
+            "fields_are_add_only",
+            "!has(oldSelf.fields)"
+            " || oldSelf.fields.all(old, has(self.fields) && self.fields.exists(new, new.name == old.name))",
+            "fields is add-only: no entry can be removed or renamed, the stored rows have it",
+            field=".fields",
         ),
         Rule("backup_is_not_supported_yet", "!has(self.backup)", "backup is not supported yet: leave it out"),
     )
@@ -111,11 +129,6 @@ class VectorCollectionSpec(Part):
     fields: Annotated[
         tuple[FieldSpec, ...],
         ListMap(),
-        Rule(
-            "fields_are_add_only",
-            "oldSelf.all(old, self.exists(new, new.name == old.name))",
-            "fields is add-only: no entry can be removed or renamed, the stored rows have it",
-        ),
     ] = Field(
         (),
         max_length=64,

@@ -1,7 +1,7 @@
 """The status of a VectorCollection, complete: the API server prunes what is not in it.
 
-The operator builds one `Status` per reconciliation and writes it in one patch; `generate` makes the CRD's schema from it.
-Lists are capped, because the whole object has to fit into etcd: the full placement is in the ConfigMap `<name>-topology`.
+The operator builds one `Status` per reconciliation and writes it in one patch; `generate` makes the CRD's schema of it.
+Lists are capped, because the object has to fit into etcd: the full placement is in the ConfigMap `<name>-topology`.
 """
 
 from __future__ import annotations
