@@ -1,0 +1,228 @@
+"""Every error the client raises, and how one is made of a gRPC status and its details.
+
+    VectorFleetError
+    ├── InvalidArgument        the request is wrong; `violations` names the fields
+    ├── NotFound               no such collection
+    ├── AlreadyExists          a collection of that name with another schema
+    ├── FailedPrecondition     the server is not in a state to do this (e.g. a session token of another collection)
+    ├── Unauthenticated, PermissionDenied
+    ├── ResourceExhausted      too much for the server; back off
+    ├── DeadlineExceeded       no answer in time; of a write: its outcome is unknown
+    ├── Unavailable            retries did not help; `missing_shards` as far as the server said
+    │   └── WriteFailed        a write that did not land everywhere; `parts` names the keys, `landed` the rest
+    ├── LoadFailed             a bulk load that stopped; `stored` rows of the source are safe
+    ├── ServerError            anything else the server says; a bug or damaged data
+    └── SourceError            a file that cannot be read as rows
+
+Called by retry.py, which decides what is tried again. The trap: only Unavailable (and so WriteFailed) may be retried.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import grpc
+from google.rpc import error_details_pb2
+from grpc_status import rpc_status
+
+from vectorfleet.v1 import vectorfleet_pb2 as pb
+
+MISSING_SHARDS = "SHARDS_UNAVAILABLE"  # reason of the ErrorInfo whose metadata["shards"] lists ids, comma-separated
+
+
+class VectorFleetError(Exception):
+    """Base of all errors of this package; `str()` is one sentence for a human."""
+
+
+class InvalidArgument(VectorFleetError, ValueError):
+    """The request is wrong and will stay wrong."""
+
+    def __init__(self, message: str, violations: Iterable[FieldViolation] = ()) -> None:
+        super().__init__(message)
+        self.violations = tuple(violations)
+
+
+class NotFound(VectorFleetError):
+    """The server knows no such collection."""
+
+
+class AlreadyExists(VectorFleetError):
+    """There is a collection of that name, and its schema is another one."""
+
+
+class FailedPrecondition(VectorFleetError):
+    """The request is well-formed, and the server is not in a state to do it."""
+
+
+class Unauthenticated(VectorFleetError):
+    """The server does not know who asks."""
+
+
+class PermissionDenied(VectorFleetError):
+    """The server knows who asks and refuses."""
+
+
+class ResourceExhausted(VectorFleetError):
+    """The server is over a limit; fewer or smaller requests may pass."""
+
+
+class DeadlineExceeded(VectorFleetError, TimeoutError):
+    """No answer within the timeout. The outcome of a write is unknown: repeat it with the same `request_id`."""
+
+
+class Unavailable(VectorFleetError):
+    """The server, or some shards of the collection, cannot answer now, and retrying until the deadline did not help."""
+
+    def __init__(self, message: str, missing_shards: Iterable[int] = ()) -> None:
+        super().__init__(message)
+        self.missing_shards = tuple(missing_shards)
+
+
+class WriteFailed(Unavailable):
+    """A write that did not land in every shard.
+
+    `parts` names the keys whose outcome is "failed" or "unknown"; `landed` maps shard to log position for those that
+    are stored. Repeating the call with the same `request_id` completes it without applying anything twice.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        parts: Iterable[PartFailure],
+        landed: Mapping[int, int],
+        request_id: str = "",
+        uid: str = "",
+    ) -> None:
+        self.parts = tuple(parts)
+        super().__init__(message, (part.shard for part in self.parts))
+        self.landed = dict(landed)
+        self.request_id = request_id
+        self.uid = uid  # of the collection that `landed` is about
+
+
+class LoadFailed(VectorFleetError):
+    """A bulk load that stopped; its cause is `__cause__`. Go on with `load(..., skip=error.stored)`.
+
+    `stored` counts the rows from the start of the source that are all stored; rows after them may be.
+    """
+
+    def __init__(self, message: str, stored: int) -> None:
+        super().__init__(message)
+        self.stored = stored
+
+
+class ServerError(VectorFleetError):
+    """INTERNAL, DATA_LOSS, UNIMPLEMENTED and the like; `code` is the status' name."""
+
+    def __init__(self, message: str, code: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class SourceError(VectorFleetError):
+    """A file or array that cannot be read as rows; the message names file, row and what was expected."""
+
+
+@dataclass(frozen=True)
+class FieldViolation:
+    """What is wrong with one field of a request."""
+
+    field: str
+    description: str
+
+
+@dataclass(frozen=True)
+class PartFailure:
+    """One shard's part of a write that did not land (outcome "failed") or may still land ("unknown")."""
+
+    shard: int
+    outcome: str
+    keys: tuple[str, ...] | tuple[int, ...]
+    message: str
+
+
+class Failure(Protocol):
+    """What synchronous and asynchronous gRPC errors have in common."""
+
+    def code(self) -> grpc.StatusCode: ...
+    def details(self) -> str | None: ...
+    def trailing_metadata(self) -> Any: ...
+
+
+_SIMPLE: dict[grpc.StatusCode, type[VectorFleetError]] = {
+    grpc.StatusCode.NOT_FOUND: NotFound,
+    grpc.StatusCode.ALREADY_EXISTS: AlreadyExists,
+    grpc.StatusCode.FAILED_PRECONDITION: FailedPrecondition,
+    grpc.StatusCode.OUT_OF_RANGE: InvalidArgument,
+    grpc.StatusCode.UNAUTHENTICATED: Unauthenticated,
+    grpc.StatusCode.PERMISSION_DENIED: PermissionDenied,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: ResourceExhausted,
+    grpc.StatusCode.DEADLINE_EXCEEDED: DeadlineExceeded,
+}
+
+
+def from_status(failure: Failure, request_id: str = "") -> VectorFleetError:
+    """The error for a failed call; `request_id` is that of the write, "" for reads."""
+    message = failure.details() or failure.code().name
+    details = _details(failure)
+    for detail in details:
+        if detail.Is(pb.WriteFailure.DESCRIPTOR):
+            return _write_failed(message, _unpacked(detail, pb.WriteFailure()), request_id)
+    code = failure.code()
+    if code is grpc.StatusCode.INVALID_ARGUMENT:
+        return InvalidArgument(message, _violations(details))
+    if code is grpc.StatusCode.UNAVAILABLE:
+        return Unavailable(message, _missing_shards(details))
+    if code in _SIMPLE:
+        return _SIMPLE[code](message)
+    return ServerError(message, code.name)
+
+
+def _details(failure: Failure) -> list[Any]:
+    try:
+        status = rpc_status.from_call(failure)
+    except ValueError:  # a proxy rewrote code or message; what is left is still worth telling
+        return []
+    return list(status.details) if status is not None else []
+
+
+def _unpacked(detail: Any, message: Any) -> Any:
+    detail.Unpack(message)
+    return message
+
+
+def _violations(details: list[Any]) -> list[FieldViolation]:
+    return [
+        FieldViolation(violation.field, violation.description)
+        for detail in details
+        if detail.Is(error_details_pb2.BadRequest.DESCRIPTOR)
+        for violation in _unpacked(detail, error_details_pb2.BadRequest()).field_violations
+    ]
+
+
+def _missing_shards(details: list[Any]) -> list[int]:
+    return [
+        int(shard)
+        for detail in details
+        if detail.Is(error_details_pb2.ErrorInfo.DESCRIPTOR)
+        for info in [_unpacked(detail, error_details_pb2.ErrorInfo())]
+        if info.reason == MISSING_SHARDS
+        for shard in info.metadata["shards"].split(",")
+        if shard.isdecimal()
+    ]
+
+
+def _write_failed(message: str, failure: Any, request_id: str) -> WriteFailed:
+    outcomes = {pb.WriteFailure.FAILED: "failed"}
+    parts = [
+        PartFailure(
+            part.shard,
+            outcomes.get(part.outcome, "unknown"),
+            tuple(part.keys.strings) or tuple(part.keys.ints),
+            part.message,
+        )
+        for part in failure.parts
+    ]
+    return WriteFailed(message, parts, failure.landed.positions, request_id, failure.landed.uid)

@@ -1,0 +1,69 @@
+"""When a failed call is tried again. Used by both clients around every request.
+
+Only UNAVAILABLE is retried. A read may be repeated; a write is sent again as the same bytes, so with the same request
+id and floor, and a node applies an id once. The trap: a loop that makes a new request id per attempt doubles rows.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from vectorfleet.errors import DeadlineExceeded, Failure, Unavailable, VectorFleetError, from_status
+
+
+@dataclass(frozen=True)
+class RetryPolicy:
+    """At most `attempts` within the call's timeout, with waits of `first` seconds that grow by `factor` to `longest`.
+
+    Each wait is shortened by up to half at random, so that clients that failed together do not come back together.
+    """
+
+    attempts: int = 8
+    first: float = 0.05
+    factor: float = 2.0
+    longest: float = 2.0
+
+
+class Attempts:
+    """The attempts of one call of the user's. `timeout` is in seconds and covers all of them."""
+
+    def __init__(
+        self,
+        policy: RetryPolicy,
+        timeout: float,
+        clock: Callable[[], float] = time.monotonic,
+        uniform: Callable[[float, float], float] = random.uniform,
+    ) -> None:
+        self._policy = policy
+        self._clock = clock
+        self._uniform = uniform
+        self._deadline = clock() + timeout
+        self._failures = 0
+        self._last: VectorFleetError | None = None
+
+    def remaining(self) -> float:
+        """Seconds left for the next attempt."""
+        return max(0.0, self._deadline - self._clock())
+
+    def succeeded(self) -> None:
+        """One request of the call got its answer; the next one has all its attempts again."""
+        self._failures = 0
+        self._last = None
+
+    def pause(self, failure: Failure, request_id: str = "") -> float:
+        """Seconds to wait before trying again; raises what the user gets when there is nothing left to try."""
+        error = from_status(failure, request_id)
+        if isinstance(error, DeadlineExceeded) and self._last is not None:
+            raise self._last  # why the time ran out says more than that it did
+        if not isinstance(error, Unavailable):
+            raise error
+        self._last = error
+        self._failures += 1
+        wait = min(self._policy.longest, self._policy.first * self._policy.factor ** (self._failures - 1))
+        wait *= self._uniform(0.5, 1.0)
+        if self._failures >= self._policy.attempts or wait >= self.remaining():
+            raise error
+        return wait

@@ -1,0 +1,285 @@
+"""An in-memory VectorFleet server for tests of programs that use the client: exact search, nothing to install.
+
+    with FakeFleet() as fleet, Client(fleet.address) as client:
+        client.create_collection("things", 3)
+
+It answers the whole API over real gRPC on a free port. `fail` and `lose_replies` make the next calls go wrong the way a
+fleet can. It is a stand-in: nothing is durable, every consistency level is strong, and filters are the comparisons,
+`in`, `and`, `or` and `not` that Python's grammar shares with vectorfleet's.
+"""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any
+
+import grpc
+import numpy as np
+from numpy.typing import NDArray
+
+from vectorfleet import columns
+from vectorfleet.errors import InvalidArgument
+from vectorfleet.v1 import vectorfleet_pb2 as pb
+from vectorfleet.v1.vectorfleet_pb2_grpc import VectorFleetServicer, add_VectorFleetServicer_to_server
+from vectorfleet.values import Key
+
+
+@dataclass
+class _Row:
+    vectors: dict[str, NDArray[np.float32]]
+    fields: dict[str, Any]
+
+
+@dataclass
+class _Collection:
+    info: pb.CollectionInfo
+    rows: dict[Key, _Row] = field(default_factory=dict)
+    position: int = 1
+    replies: dict[str, pb.WriteResponse] = field(default_factory=dict)
+
+    def session(self) -> pb.SessionToken:
+        return pb.SessionToken(uid=self.info.uid, positions={0: self.position})
+
+
+class FakeFleet:
+    """The server; a context manager that starts and stops it. `calls` counts the requests that arrived, by method."""
+
+    def __init__(self) -> None:
+        self.calls: dict[str, int] = {}
+        self.requests: list[Any] = []
+        self._faults: list[tuple[str, grpc.StatusCode, bool]] = []
+        self.lock = threading.Lock()
+        self._server = grpc.server(ThreadPoolExecutor(8), options=[("grpc.max_receive_message_length", 64 << 20)])
+        add_VectorFleetServicer_to_server(_Servicer(self), self._server)  # type: ignore[no-untyped-call]
+        self._port = self._server.add_insecure_port("127.0.0.1:0")
+
+    @property
+    def address(self) -> str:
+        """host:port to connect to."""
+        return f"127.0.0.1:{self._port}"
+
+    def __enter__(self) -> FakeFleet:
+        self._server.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._server.stop(grace=None).wait()
+
+    def fail(self, method: str, times: int = 1, code: grpc.StatusCode = grpc.StatusCode.UNAVAILABLE) -> None:
+        """The next `times` calls of `method` (e.g. "Search") fail with `code` and change nothing."""
+        self._faults += [(method, code, False)] * times
+
+    def lose_replies(self, method: str, times: int = 1) -> None:
+        """The next `times` calls of `method` are done and answered UNAVAILABLE: the node died before it replied."""
+        self._faults += [(method, grpc.StatusCode.UNAVAILABLE, True)] * times
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Calls are not answered until the end of the with block."""
+        with self.lock:
+            yield
+
+    def _arrived(self, method: str, request: Any) -> tuple[grpc.StatusCode, bool] | None:
+        self.calls[method] = self.calls.get(method, 0) + 1
+        self.requests.append(request)
+        for place, (wanted, code, late) in enumerate(self._faults):
+            if wanted == method:
+                del self._faults[place]
+                return code, late
+        return None
+
+
+class _Servicer(VectorFleetServicer):
+    """The RPCs. One lock: a fake need not be fast."""
+
+    def __init__(self, fleet: FakeFleet) -> None:
+        self._fleet = fleet
+        self._collections: dict[str, _Collection] = {}
+
+    def _answer(self, method: str, request: Any, context: grpc.ServicerContext, work: Callable[[], Any]) -> Any:
+        with self._fleet.lock:
+            fault = self._fleet._arrived(method, request)
+            if fault is not None and not fault[1]:
+                context.abort(fault[0], "a fault asked for by the test")
+            try:
+                reply = work()
+            except InvalidArgument as error:
+                context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+            except KeyError as error:
+                context.abort(grpc.StatusCode.NOT_FOUND, f"no collection {error}")
+            if fault is not None:
+                context.abort(fault[0], "the reply was lost, as the test asked")
+            return reply
+
+    def CreateCollection(self, request: pb.CreateCollectionRequest, context: grpc.ServicerContext) -> Any:  # noqa: N802
+        def work() -> pb.CreateCollectionResponse:
+            shard = pb.ShardInfo(id=0, replicas=[pb.ReplicaInfo(node="fake", reachable=True, ready=True, leader=True)])
+            made = pb.CollectionInfo(
+                name=request.name,
+                uid=f"fake-{request.name}",
+                key_type=request.key_type or "String",
+                vectors=request.vectors,
+                fields=request.fields,
+                shards=[shard],
+            )
+            known = self._collections.setdefault(request.name, _Collection(made))
+            if known.info.vectors != made.vectors or known.info.fields != made.fields:
+                context.abort(grpc.StatusCode.ALREADY_EXISTS, f"{request.name} exists with another schema")
+            return pb.CreateCollectionResponse(collection=known.info)
+
+        return self._answer("CreateCollection", request, context, work)
+
+    def Upsert(self, request: pb.UpsertRequest, context: grpc.ServicerContext) -> Any:  # noqa: N802
+        def apply(collection: _Collection) -> int:
+            keys = columns.unpack_keys(request.rows.keys)
+            vectors = columns.unpack_vectors(request.rows.vectors)
+            fields = columns.unpack_fields(request.rows.fields, len(keys))
+            _check(collection.info, vectors, fields)
+            for row, key in enumerate(keys):
+                collection.rows[key] = _Row(
+                    {name: array[row] for name, array in vectors.items()},
+                    {name: values[row] for name, values in fields.items()},
+                )
+            return len(keys)
+
+        return self._answer("Upsert", request, context, lambda: self._written(request, apply))
+
+    def Delete(self, request: pb.DeleteRequest, context: grpc.ServicerContext) -> Any:  # noqa: N802
+        def apply(collection: _Collection) -> int:
+            keys = columns.unpack_keys(request.keys)
+            for key in keys:
+                collection.rows.pop(key, None)
+            return len(keys)
+
+        return self._answer("Delete", request, context, lambda: self._written(request, apply))
+
+    def Search(self, request: pb.SearchRequest, context: grpc.ServicerContext) -> Any:  # noqa: N802
+        def work() -> pb.SearchResponse:
+            collection = self._collections[request.collection]
+            info = next((each for each in collection.info.vectors if each.name == (request.vector or "default")), None)
+            if info is None or info.dimensions != request.dimensions:
+                raise InvalidArgument(f"queries have {request.dimensions} dimensions; the collection says {info}")
+            queries = np.frombuffer(request.queries, "<f4").reshape(-1, request.dimensions)
+            keys = _matching(collection, request.filter)
+            table = np.array([collection.rows[key].vectors[info.name] for key in keys], np.float32)
+            table = table.reshape(len(keys), info.dimensions)
+            response = pb.SearchResponse(session=collection.session(), indexes=["Exact"])
+            for scores in _scores(info.metric, queries, table):
+                best = np.argsort(-scores, kind="stable")[: request.k]
+                rows = _rows(collection, [keys[row] for row in best], request.output_fields, request.include_vectors)
+                response.results.add(rows=rows, scores=scores[best])
+            return response
+
+        return self._answer("Search", request, context, work)
+
+    def Get(self, request: pb.GetRequest, context: grpc.ServicerContext) -> Any:  # noqa: N802
+        def work() -> pb.GetResponse:
+            collection = self._collections[request.collection]
+            keys = [key for key in columns.unpack_keys(request.keys) if key in collection.rows]
+            rows = _rows(collection, keys, request.output_fields, request.include_vectors)
+            return pb.GetResponse(rows=rows, session=collection.session())
+
+        return self._answer("Get", request, context, work)
+
+    def Count(self, request: pb.CountRequest, context: grpc.ServicerContext) -> Any:  # noqa: N802
+        def work() -> pb.CountResponse:
+            collection = self._collections[request.collection]
+            return pb.CountResponse(count=len(_matching(collection, request.filter)), session=collection.session())
+
+        return self._answer("Count", request, context, work)
+
+    def Describe(self, request: pb.DescribeRequest, context: grpc.ServicerContext) -> Any:  # noqa: N802
+        def work() -> pb.DescribeResponse:
+            names = [request.collection] if request.collection else sorted(self._collections)
+            found = [self._collections[name] for name in names]
+            for collection in found:
+                replica = collection.info.shards[0].replicas[0]
+                replica.rows, replica.position = len(collection.rows), collection.position
+            return pb.DescribeResponse(collections=[each.info for each in found], node="fake", version="fake")
+
+        return self._answer("Describe", request, context, work)
+
+    def _written(self, request: Any, apply: Callable[[_Collection], int]) -> pb.WriteResponse:
+        """Applies a write once per request id."""
+        collection = self._collections[request.collection]
+        if request.request_id not in collection.replies:
+            rows = apply(collection)
+            collection.position += 1
+            collection.replies[request.request_id] = pb.WriteResponse(session=collection.session(), rows=rows)
+        return collection.replies[request.request_id]
+
+
+def _check(info: pb.CollectionInfo, vectors: dict[str, NDArray[np.float32]], fields: Iterable[str]) -> None:
+    for vector in info.vectors:
+        given = vectors[vector.name].shape[1] if vector.name in vectors else 0
+        if given != vector.dimensions:
+            raise InvalidArgument(f"vectors[{vector.name}] has {given} dimensions; expected {vector.dimensions}")
+    unknown = set(fields) - {each.name for each in info.fields}
+    if unknown:
+        raise InvalidArgument(f"no field {', '.join(sorted(unknown))}")
+
+
+def _scores(metric: str, queries: NDArray[np.float32], table: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Scores of shape (queries, rows), higher is better."""
+    if metric == "L2":
+        return np.stack([-((table - query) ** 2).sum(axis=1) for query in queries])
+    if metric == "Cosine":
+        table = table / np.maximum(np.linalg.norm(table, axis=1, keepdims=True), 1e-30)
+        queries = queries / np.maximum(np.linalg.norm(queries, axis=1, keepdims=True), 1e-30)
+    return np.asarray(queries @ table.T, np.float32)
+
+
+def _rows(collection: _Collection, keys: list[Key], output_fields: Iterable[str], include_vectors: bool) -> pb.Rows:
+    rows = [collection.rows[key] for key in keys]
+    wanted = set(output_fields)
+    names = [each.name for each in collection.info.fields if each.name in wanted or "*" in wanted]
+    packed = [columns.pack_field(name, [row.fields.get(name) for row in rows]) for name in names]
+    vectors = [
+        columns.pack_vectors(each.name, columns.matrix([row.vectors[each.name] for row in rows]))
+        for each in (collection.info.vectors if include_vectors and rows else ())
+    ]
+    filled = [column or pb.FieldColumn(name=name) for name, column in zip(names, packed, strict=True)]
+    return pb.Rows(keys=columns.pack_keys(keys), vectors=vectors, fields=filled)
+
+
+def _matching(collection: _Collection, text: str) -> list[Key]:
+    if not text:
+        return list(collection.rows)
+    try:
+        tree = ast.parse(text, mode="eval").body
+    except SyntaxError as error:
+        raise InvalidArgument(f"filter {text!r}: {error.msg}") from error
+    return [key for key, row in collection.rows.items() if _holds(tree, row.fields)]
+
+
+_WORDS = {"true": True, "false": False}
+_COMPARISONS: dict[type[ast.cmpop], Callable[[Any, Any], bool]] = {
+    ast.Eq: lambda left, right: left == right,
+    ast.NotEq: lambda left, right: left != right,
+    ast.Lt: lambda left, right: left < right,
+    ast.LtE: lambda left, right: left <= right,
+    ast.Gt: lambda left, right: left > right,
+    ast.GtE: lambda left, right: left >= right,
+    ast.In: lambda left, right: left in right,
+}
+
+
+def _holds(node: ast.expr, fields: dict[str, Any]) -> bool:
+    if isinstance(node, ast.BoolOp):
+        parts = (_holds(value, fields) for value in node.values)
+        return all(parts) if isinstance(node.op, ast.And) else any(parts)
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
+        return not _holds(node.operand, fields)
+    if isinstance(node, ast.Compare) and isinstance(node.left, ast.Name) and type(node.ops[0]) in _COMPARISONS:
+        left, right = fields.get(node.left.id), node.comparators[0]
+        literal = _WORDS[right.id] if isinstance(right, ast.Name) and right.id in _WORDS else ast.literal_eval(right)
+        return left is not None and _COMPARISONS[type(node.ops[0])](left, literal)
+    raise InvalidArgument(f"filter: the fake does not know {ast.unparse(node)!r}")

@@ -1,0 +1,138 @@
+"""Statuses and their details become errors that name the field, the keys and the shards."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import grpc
+import pytest
+from google.protobuf import any_pb2
+from google.rpc import error_details_pb2, status_pb2
+from vectorfleet import DeadlineExceeded, InvalidArgument, RetryPolicy, ServerError, Session, Unavailable, WriteFailed
+from vectorfleet.calls import Call
+from vectorfleet.errors import MISSING_SHARDS, from_status
+from vectorfleet.retry import Attempts
+from vectorfleet.v1 import vectorfleet_pb2 as pb
+
+
+@dataclass
+class Failed:
+    """A gRPC error as the library makes it."""
+
+    status: grpc.StatusCode
+    message: str
+    attached: list[Any] = field(default_factory=list)
+    status_message: str | None = None
+
+    def code(self) -> grpc.StatusCode:
+        return self.status
+
+    def details(self) -> str:
+        return self.message
+
+    def trailing_metadata(self) -> tuple[tuple[str, bytes], ...]:
+        packed = []
+        for detail in self.attached:
+            wrapped = any_pb2.Any()
+            wrapped.Pack(detail)
+            packed.append(wrapped)
+        text = self.message if self.status_message is None else self.status_message
+        rich = status_pb2.Status(code=self.status.value[0], message=text, details=packed)
+        return (("grpc-status-details-bin", rich.SerializeToString()),)
+
+
+WRITE_FAILURE = pb.WriteFailure(
+    parts=[
+        pb.WriteFailure.Part(shard=2, outcome=pb.WriteFailure.FAILED, keys=pb.Keys(strings=["a"]), message="no leader"),
+        pb.WriteFailure.Part(shard=3, outcome=pb.WriteFailure.UNKNOWN, keys=pb.Keys(strings=["b", "c"])),
+    ],
+    landed=pb.SessionToken(uid="u", positions={0: 7}),
+)
+
+
+def test_a_bad_request_names_its_fields() -> None:
+    violation = error_details_pb2.BadRequest.FieldViolation(field="k", description="expected 1 to 16384")
+    failure = Failed(
+        grpc.StatusCode.INVALID_ARGUMENT, "k is 0", [error_details_pb2.BadRequest(field_violations=[violation])]
+    )
+    error = from_status(failure)
+    assert isinstance(error, InvalidArgument)
+    assert [(each.field, each.description) for each in error.violations] == [("k", "expected 1 to 16384")]
+
+
+def test_a_write_that_did_not_land_everywhere_names_the_keys_and_what_landed() -> None:
+    error = from_status(Failed(grpc.StatusCode.UNAVAILABLE, "half a write", [WRITE_FAILURE]), "id-1")
+    assert isinstance(error, WriteFailed)
+    assert isinstance(error, Unavailable)
+    assert [(part.shard, part.outcome, part.keys) for part in error.parts] == [
+        (2, "failed", ("a",)),
+        (3, "unknown", ("b", "c")),
+    ]
+    assert (error.landed, error.missing_shards, error.request_id) == ({0: 7}, (2, 3), "id-1")
+
+
+def test_an_unavailable_search_names_the_missing_shards() -> None:
+    info = error_details_pb2.ErrorInfo(reason=MISSING_SHARDS, metadata={"shards": "1,4"})
+    error = from_status(Failed(grpc.StatusCode.UNAVAILABLE, "two shards", [info]))
+    assert isinstance(error, Unavailable)
+    assert error.missing_shards == (1, 4)
+
+
+def test_details_that_a_proxy_garbled_do_not_hide_the_status() -> None:
+    error = from_status(Failed(grpc.StatusCode.UNAVAILABLE, "gateway", [WRITE_FAILURE], status_message="other"))
+    assert type(error) is Unavailable
+
+
+def test_an_unknown_status_keeps_its_name() -> None:
+    error = from_status(Failed(grpc.StatusCode.DATA_LOSS, "rotten segment"))
+    assert isinstance(error, ServerError)
+    assert (error.code, str(error)) == ("DATA_LOSS", "rotten segment")
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def attempts(timeout: float, clock: Clock, **policy: float) -> Attempts:
+    return Attempts(RetryPolicy(**policy), timeout, clock, lambda low, high: high)  # type: ignore[arg-type]
+
+
+def test_waits_grow_to_a_limit_and_are_shortened_at_random() -> None:
+    down = Failed(grpc.StatusCode.UNAVAILABLE, "down")
+    trying = attempts(100, Clock(), attempts=6, first=0.1, factor=2, longest=0.5)
+    assert [trying.pause(down) for _ in range(5)] == pytest.approx([0.1, 0.2, 0.4, 0.5, 0.5])
+    shortest = Attempts(RetryPolicy(first=0.1), 100, Clock(), lambda low, high: low)
+    assert shortest.pause(down) == pytest.approx(0.05)
+
+
+def test_no_wait_goes_past_the_deadline() -> None:
+    clock = Clock()
+    trying = attempts(1.0, clock, first=0.4)
+    trying.pause(Failed(grpc.StatusCode.UNAVAILABLE, "down"))
+    clock.now = 0.5
+    with pytest.raises(Unavailable):
+        trying.pause(Failed(grpc.StatusCode.UNAVAILABLE, "down"))
+
+
+def test_when_time_runs_out_after_failures_the_failure_is_told() -> None:
+    trying = attempts(1.0, Clock(), first=0.1)
+    trying.pause(Failed(grpc.StatusCode.UNAVAILABLE, "the store is away"))
+    with pytest.raises(Unavailable, match="the store is away"):
+        trying.pause(Failed(grpc.StatusCode.DEADLINE_EXCEEDED, "Deadline Exceeded"))
+    with pytest.raises(DeadlineExceeded):
+        attempts(1.0, Clock()).pause(Failed(grpc.StatusCode.DEADLINE_EXCEEDED, "Deadline Exceeded"))
+
+
+def test_a_half_landed_write_is_remembered_by_the_session() -> None:
+    session = Session()
+    call: Call[None] = Call("Upsert", (), lambda replies: None, "things", session, "id-1")
+    with pytest.raises(WriteFailed):
+        call.judged(
+            Failed(grpc.StatusCode.UNAVAILABLE, "half a write", [WRITE_FAILURE]), attempts(1.0, Clock(), attempts=1)
+        )
+    assert (session.token("things").uid, dict(session.token("things").positions)) == ("u", {0: 7})
