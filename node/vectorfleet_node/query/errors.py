@@ -1,0 +1,21 @@
+"""Why a question cannot be asked. The API layer makes INVALID_ARGUMENT of these, with a BadRequest naming the
+field."""
+
+from __future__ import annotations
+
+
+class InvalidQuery(Exception):
+    """The caller has to change the request. `field` is the request's field as in the .proto, `message` one sentence."""
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(f"{field}: {message}")
+        self.field = field
+        self.message = message
+
+
+class FilterError(InvalidQuery):
+    """The filter does not parse or does not fit the schema. `column` counts characters from 1."""
+
+    def __init__(self, column: int, problem: str) -> None:
+        super().__init__("filter", f"column {column}: {problem}")
+        self.column = column

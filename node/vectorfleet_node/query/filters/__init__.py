@@ -1,0 +1,35 @@
+"""Filters over keys and payload fields: parsed, fitted to the schema, compiled once. docs/filters.md has the
+language."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from vectorfleet.schema import CollectionSchema
+
+from vectorfleet_node.query.filters.binding import Binder
+from vectorfleet_node.query.filters.expression import Expression
+from vectorfleet_node.query.filters.syntax import parse
+
+
+@dataclass(frozen=True)
+class Filter:
+    """A compiled filter."""
+
+    text: str
+    expression: Expression
+
+    def mask(self, rows: pa.Table) -> NDArray[np.bool_]:
+        """(rows,) bool: the rows for which the filter is true (neither false nor null)."""
+        passed: NDArray[np.bool_] = self.expression.values(rows).fill_null(False).to_numpy()
+        return passed
+
+
+@lru_cache(maxsize=1024)
+def compile_filter(text: str, schema: CollectionSchema) -> Filter:
+    """The filter `text` over rows of `schema`. FilterError tells the column and what is allowed there."""
+    return Filter(text, Binder(schema).bind(parse(text)))

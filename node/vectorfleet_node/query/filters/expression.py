@@ -1,0 +1,135 @@
+"""A filter that fits its schema, as expressions over Arrow columns. Made by `binding`, evaluated per block of rows.
+
+Logic is three-valued, as in SQL: what is compared with a null is null, `not` of null is null, and only true passes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import reduce
+from typing import Any, Final, Protocol
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+Values = Any  # pa.ChunkedArray, or pa.Scalar for a literal; pyarrow has no types of its own
+_COMPARE: Final[dict[str, Callable[[Values, Values], Values]]] = {
+    "==": pc.equal,
+    "!=": pc.not_equal,
+    "<": pc.less,
+    "<=": pc.less_equal,
+    ">": pc.greater,
+    ">=": pc.greater_equal,
+}
+
+
+class Expression(Protocol):
+    """Something with a value for each row."""
+
+    def values(self, rows: pa.Table) -> Values:
+        """The values for `rows`: a chunked array as long as the table, or a scalar."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of the table."""
+
+    name: str
+
+    def values(self, rows: pa.Table) -> Values:
+        """See Expression."""
+        return rows[self.name]
+
+
+@dataclass(frozen=True)
+class Constant:
+    """A literal in the type of what it is compared with."""
+
+    scalar: pa.Scalar
+
+    def values(self, rows: pa.Table) -> Values:
+        """See Expression."""
+        return self.scalar
+
+
+@dataclass(frozen=True)
+class Compare:
+    """A comparison of two values of one type."""
+
+    left: Expression
+    operator: str
+    right: Expression
+
+    def values(self, rows: pa.Table) -> Values:
+        """See Expression."""
+        return _COMPARE[self.operator](self.left.values(rows), self.right.values(rows))
+
+
+@dataclass(frozen=True)
+class OneOf:
+    """Whether the value is in a set without nulls; null for null, where Arrow says false."""
+
+    operand: Expression
+    options: pa.Array
+
+    def values(self, rows: pa.Table) -> Values:
+        """See Expression."""
+        operand = self.operand.values(rows)
+        return pc.if_else(pc.is_valid(operand), pc.is_in(operand, value_set=self.options), None)
+
+
+@dataclass(frozen=True)
+class Matches:
+    """SQL's LIKE."""
+
+    operand: Expression
+    pattern: str
+
+    def values(self, rows: pa.Table) -> Values:
+        """See Expression."""
+        return pc.match_like(self.operand.values(rows), self.pattern)
+
+
+@dataclass(frozen=True)
+class Missing:
+    """Whether the value is null; never null itself."""
+
+    operand: Expression
+
+    def values(self, rows: pa.Table) -> Values:
+        """See Expression."""
+        return pc.is_null(self.operand.values(rows))
+
+
+@dataclass(frozen=True)
+class Negation:
+    """True for false, false for true, null for null."""
+
+    term: Expression
+
+    def values(self, rows: pa.Table) -> Values:
+        """See Expression."""
+        return pc.invert(self.term.values(rows))
+
+
+@dataclass(frozen=True)
+class All:
+    """True when each term is, false when one is false."""
+
+    terms: tuple[Expression, ...]
+
+    def values(self, rows: pa.Table) -> Values:
+        """See Expression."""
+        return reduce(pc.and_kleene, (term.values(rows) for term in self.terms))
+
+
+@dataclass(frozen=True)
+class Either:
+    """True when a term is, false when each is false."""
+
+    terms: tuple[Expression, ...]
+
+    def values(self, rows: pa.Table) -> Values:
+        """See Expression."""
+        return reduce(pc.or_kleene, (term.values(rows) for term in self.terms))

@@ -1,0 +1,71 @@
+"""Reading rows of a view: by place (for `search`) and by key (for the API layer's Get and Count)."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from vectorfleet.schema import CollectionSchema
+
+from vectorfleet_node.query.filters import Filter
+from vectorfleet_node.query.model import Rows
+from vectorfleet_node.shard.batch import KEY_COLUMN, arrow_schema, field_column
+from vectorfleet_node.shard.view import Key, RowBlock, ShardView
+
+Places = NDArray[np.int64]
+
+
+def get_rows(
+    view: ShardView, schema: CollectionSchema, keys: list[Key], output_fields: tuple[str, ...], include_vectors: bool
+) -> Rows:
+    """The live rows of `keys`, in the order asked; absent keys are left out."""
+    found = [place for place in view.locate(keys) if place is not None]
+    places = np.array(found, np.int64).reshape(-1, 2)
+    return gather(view, schema, places[:, 0], places[:, 1], output_fields, include_vectors)
+
+
+def count(view: ShardView, filter_: Filter | None) -> int:
+    """How many live rows pass the filter (None: all)."""
+    return sum(block.live_rows if filter_ is None else int(allowed(block, filter_).sum()) for block in view.blocks)
+
+
+def allowed(block: RowBlock, filter_: Filter | None) -> NDArray[np.bool_]:
+    """(rows,) bool: live and passing the filter."""
+    return block.live if filter_ is None else block.live & filter_.mask(block.rows)
+
+
+def gather(
+    view: ShardView,
+    schema: CollectionSchema,
+    blocks: Places,
+    rows: Places,
+    output_fields: tuple[str, ...],
+    include_vectors: bool,
+) -> Rows:
+    """The rows at (blocks[i], rows[i]), in that order. Touches only these rows of the blocks."""
+    order = np.argsort(blocks, kind="stable")
+    back = np.argsort(order, kind="stable")
+    tables = [_table_type(schema, output_fields).empty_table()]
+    vectors = {
+        vector.name: np.empty((len(rows), vector.dimensions), np.float32)
+        for vector in (schema.vectors if include_vectors else ())
+    }
+    for number in np.unique(blocks):
+        here = np.flatnonzero(blocks == number)
+        block = view.blocks[number]
+        tables.append(block.rows.select([KEY_COLUMN, *output_fields]).take(pa.array(rows[here])))
+        for name, values in vectors.items():
+            values[here] = block.vectors[name][rows[here]]
+    table = pa.concat_tables(tables).take(pa.array(back)).combine_chunks()
+    return Rows(table[KEY_COLUMN].combine_chunks(), table.select(list(output_fields)), vectors)
+
+
+def keys_of(view: ShardView, schema: CollectionSchema, blocks: Places, rows: Places) -> pa.Array:
+    """The keys of the rows at (blocks[i], rows[i])."""
+    return gather(view, schema, blocks, rows, (), False).keys
+
+
+def _table_type(schema: CollectionSchema, output_fields: tuple[str, ...]) -> pa.Schema:
+    columns = arrow_schema(schema)
+    fields = [pa.field(name, columns.field(field_column(name)).type) for name in output_fields]
+    return pa.schema([pa.field(KEY_COLUMN, columns.field(KEY_COLUMN).type), *fields])

@@ -1,0 +1,89 @@
+"""Search over one shard, and merging over shards and nodes. Pure; the API layer calls it in a thread.
+
+The trap: a block's index returns its own best k, so payloads are read only after the blocks are merged. Equal scores
+are ordered by key; but which of the rows that share the k-th score a block returns is decided by row number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+from vectorfleet.schema import IndexType
+
+from vectorfleet_node.query.model import Floats, Hits, Rows, SearchResult, SearchSpec
+from vectorfleet_node.query.rows import Places, allowed, gather, keys_of
+from vectorfleet_node.shard.view import ShardView
+
+_BEST_FIRST = [("query", "ascending"), ("score", "descending"), ("key", "ascending")]
+
+
+def search_shard(view: ShardView, spec: SearchSpec) -> SearchResult:
+    """The best k live rows of a shard that pass the filter, for each query; fewer when fewer pass."""
+    queries, blocks, rows, scores, indexes = _candidates(view, spec)
+    order = _best(queries, scores, keys_of(view, spec.schema, blocks, rows), spec.k)
+    queries, blocks, rows, scores = queries[order], blocks[order], rows[order], scores[order]
+    found = gather(view, spec.schema, blocks, rows, spec.output_fields, spec.include_vectors)
+    ends = np.searchsorted(queries, np.arange(len(spec.queries) + 1))
+    hits = [_slice(found, scores, start, end) for start, end in pairwise(ends)]
+    return SearchResult(hits, frozenset(indexes))
+
+
+def merge(parts: Sequence[list[Hits]], k: int) -> list[Hits]:
+    """For each query the best k of what several shards found: `parts[i][j]` answers query j. At least one part."""
+    return [_merged(answers, k) for answers in zip(*parts, strict=True)]
+
+
+def _candidates(view: ShardView, spec: SearchSpec) -> tuple[Places, Places, Places, Floats, set[IndexType]]:
+    """What the blocks' indexes return, flat: query, block and row numbers, scores; and the kinds of index asked."""
+    found: list[tuple[Places, Places, Places, Floats]] = []
+    indexes = set()
+    for number, block in enumerate(view.blocks):
+        allow = allowed(block, spec.filter)
+        passing = int(np.count_nonzero(allow))
+        if not passing:
+            continue
+        index = block.indexes[spec.vector]
+        indexes.add(index.kind)
+        mask = None if passing == len(allow) else allow
+        scores, ids = index.search(spec.queries, min(spec.k, passing), allow=mask, options=spec.options)
+        queries, columns = np.nonzero(ids >= 0)
+        found.append((queries, np.full(len(queries), number), ids[queries, columns], scores[queries, columns]))
+    nothing = np.empty(0, np.int64)
+    parts = zip(*[(nothing, nothing, nothing, np.empty(0, np.float32)), *found], strict=True)
+    queries, blocks, rows, values = (np.concatenate(part) for part in parts)
+    return queries, blocks, rows, values, indexes
+
+
+def _best(queries: Places, scores: Floats, keys: pa.Array, k: int) -> NDArray[np.int64]:
+    """Which candidates are among the best k of their query: ordered by query, score (high first) and key."""
+    table = pa.table({"query": queries, "score": scores, "key": keys})
+    order: NDArray[np.int64] = pc.sort_indices(table, sort_keys=_BEST_FIRST).to_numpy().astype(np.int64)
+    ordered = queries[order]
+    place = np.arange(len(order)) - np.searchsorted(ordered, ordered)
+    return order[place < k]
+
+
+def _slice(found: Rows, scores: Floats, start: int, end: int) -> Hits:
+    vectors = {name: values[start:end] for name, values in found.vectors.items()}
+    count = end - start
+    return Hits(found.keys.slice(start, count), found.fields.slice(start, count), vectors, scores[start:end])
+
+
+def _merged(answers: Sequence[Hits], k: int) -> Hits:
+    parts = [part for part in answers if len(part.keys)] or [answers[0]]
+    if len(parts) == 1:
+        part = parts[0]
+        return _slice(part, part.scores, 0, min(k, len(part.keys)))
+    keys = pa.concat_arrays([part.keys for part in parts])
+    scores = np.concatenate([part.scores for part in parts])
+    order = _best(np.zeros(len(keys), np.int64), scores, keys, k)
+    fields = pa.concat_tables([part.fields for part in parts])
+    if fields.num_columns:
+        fields = fields.take(pa.array(order)).combine_chunks()
+    vectors = {name: np.concatenate([part.vectors[name] for part in parts])[order] for name in parts[0].vectors}
+    return Hits(keys.take(pa.array(order)), fields, vectors, scores[order])
