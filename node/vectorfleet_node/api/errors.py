@@ -15,10 +15,11 @@ from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 from vectorfleet.v1 import peer_pb2
 
+from vectorfleet_node.query.errors import InvalidQuery
 from vectorfleet_node.shard import port
 from vectorfleet_node.storage import store
 
-_DOMAIN = "vectorfleet.io"
+DOMAIN = "vectorfleet.io"
 Code = grpc.StatusCode
 
 _SHARD_CODES: dict[type[Exception], grpc.StatusCode] = {
@@ -76,11 +77,13 @@ def status_of(error: Exception) -> status_pb2.Status | None:
         return _pack(
             Code.FAILED_PRECONDITION, str(error), [peer_pb2.NotLeader(owner=error.owner, address=error.address)]
         )
+    if isinstance(error, InvalidQuery):
+        return status_of(invalid(error.field, error.message))
     if isinstance(error, UnreachableError):
         return _pack(Code.UNAVAILABLE, str(error), ())
     for kind in type(error).__mro__:
         if kind in _SHARD_CODES:
-            info = error_details_pb2.ErrorInfo(reason=kind.__name__, domain=_DOMAIN)
+            info = error_details_pb2.ErrorInfo(reason=kind.__name__, domain=DOMAIN)
             return _pack(_SHARD_CODES[kind], str(error), [info])
     return None
 
@@ -107,7 +110,7 @@ def from_rpc(error: grpc.aio.AioRpcError, address: str) -> Exception:
         leader, info = peer_pb2.NotLeader(), error_details_pb2.ErrorInfo()
         if detail.Unpack(leader):
             return port.NotLeader(leader.owner, leader.address)
-        if detail.Unpack(info) and info.domain == _DOMAIN and info.reason in _BY_NAME:
+        if detail.Unpack(info) and info.domain == DOMAIN and info.reason in _BY_NAME:
             return _BY_NAME[info.reason](message)
     if error.code() in (Code.INVALID_ARGUMENT, Code.NOT_FOUND, Code.FAILED_PRECONDITION):
         return ApiError(error.code(), message)

@@ -1,4 +1,4 @@
-"""`/metrics`, `/healthz` and `/readyz`: a tiny HTTP server on the event loop, so that a loop that hangs fails its probe."""
+"""`/metrics`, `/healthz` and `/readyz`: a tiny HTTP server on the event loop, so that a loop that hangs fails it."""
 
 from __future__ import annotations
 

@@ -5,15 +5,14 @@ Columns are parallel lists, so every function here keeps them equally long.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-from numpy.typing import NDArray
 from vectorfleet.schema import CollectionSchema, FieldType, KeyType
 from vectorfleet.v1 import vectorfleet_pb2 as pb
 
+from vectorfleet_node.query.model import Rows
 from vectorfleet_node.shard.view import Key
 
 _VALUES: dict[FieldType, tuple[str, Any]] = {
@@ -34,19 +33,17 @@ def key_values(keys: pb.Keys) -> list[Key]:
     return list(keys.strings) or list(keys.ints)
 
 
-def rows_message(table: pa.Table, vectors: Mapping[str, NDArray[np.float32]], schema: CollectionSchema) -> pb.Rows:
-    """Rows of a `key` column, payload columns named as in the schema, and (rows, dimensions) arrays by vector name."""
+def rows_message(found: Rows, schema: CollectionSchema) -> pb.Rows:
+    """Rows as `query` found them."""
     types = {field.name: field.type for field in schema.fields}
-    rows = pb.Rows(keys=keys_message(table.column("key").to_pylist(), schema.key))
-    for name, values in vectors.items():
+    rows = pb.Rows(keys=keys_message(found.keys.to_pylist(), schema.key))
+    for name, values in found.vectors.items():
         data = np.ascontiguousarray(values, dtype="<f4").tobytes()
         rows.vectors.add(name=name, dimensions=values.shape[1], data=data)
-    for name in table.column_names:
-        if name == "key":
-            continue
+    for name in found.fields.column_names:
         where, empty = _VALUES[types[name]]
         column = rows.fields.add(name=name)
-        values = table.column(name)
+        values = found.fields.column(name)
         getattr(column, where).SetInParent()
         if values.null_count:
             column.valid.extend(values.is_valid().to_pylist())

@@ -13,10 +13,12 @@ from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 
 import grpc
+from google.rpc import error_details_pb2
+from vectorfleet.errors import MISSING_SHARDS
 from vectorfleet.topology import CollectionTopology
 from vectorfleet.v1 import peer_pb2
 
-from vectorfleet_node.api.errors import ApiError, UnreachableError
+from vectorfleet_node.api.errors import DOMAIN, ApiError, UnreachableError
 from vectorfleet_node.api.routing import Router
 from vectorfleet_node.api.watch import PeerWatch
 
@@ -53,7 +55,10 @@ class Gathered(Generic[R]):
         code = grpc.StatusCode.FAILED_PRECONDITION if behind else grpc.StatusCode.UNAVAILABLE
         shards = ", ".join(str(shard) for shard in sorted(self.missing))
         reasons = "; ".join(sorted({answer.message for answer in self.missing.values() if answer.message}))
-        raise ApiError(code, f"shards {shards} of {collection} cannot answer: {reasons}")
+        info = error_details_pb2.ErrorInfo(
+            reason=MISSING_SHARDS, domain=DOMAIN, metadata={"shards": shards.replace(" ", ""), "collection": collection}
+        )
+        raise ApiError(code, f"shards {shards} of {collection} cannot answer: {reasons}", [info])
 
 
 class Scatter(Generic[R]):
@@ -124,6 +129,13 @@ class Scatter(Generic[R]):
             self._watch.failed(node)
             for shard in shards:
                 self._gathered.missing[shard] = _not_here(shard, str(error))
+            return
+        except ApiError as error:
+            if error.code is not grpc.StatusCode.NOT_FOUND:
+                raise
+            # Its topology is older than ours.
+            for shard in shards:
+                self._gathered.missing[shard] = _not_here(shard, error.message)
             return
         self._gathered.responses.append(response)
         for answer in response.answers:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -61,6 +62,7 @@ class Supervisor:
         self._jitter = jitter
         self._monotonic = monotonic
         self._suspected: dict[tuple[str, int], tuple[str, float]] = {}  # shard -> silent owner, since when
+        self._elections: defaultdict[tuple[str, int], asyncio.Lock] = defaultdict(asyncio.Lock)
         self._checks: dict[tuple[str, int], asyncio.Task[None]] = {}
 
     async def run(self) -> None:
@@ -112,6 +114,10 @@ class Supervisor:
 
     async def lead(self, collection: str, replica: Replica) -> bool:
         """Takes over unless the log knows a newer leader, or the present one answers after all."""
+        async with self._elections[(collection, replica.shard)]:
+            return replica.leads or await self._stand(collection, replica)
+
+    async def _stand(self, collection: str, replica: Replica) -> bool:
         suspect = replica.leader[0]
         try:
             await replica.make_strong()

@@ -10,18 +10,18 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 from vectorfleet.schema import CollectionSchema, FieldSchema, FieldType, KeyType, VectorSchema
 from vectorfleet.v1 import vectorfleet_pb2 as pb
 
 from vectorfleet_node.api.errors import invalid
+from vectorfleet_node.query.filters import Filter, compile_filter
+from vectorfleet_node.query.model import SearchSpec
+from vectorfleet_node.query.validate import DEFAULT_VECTOR, check_vectors, search_spec, vector_schema
 from vectorfleet_node.shard.batch import arrow_schema
 from vectorfleet_node.shard.view import Key
 
 MAX_KEY_BYTES = 512
 MAX_REQUEST_ID = 64
-MAX_K = 16384
-DEFAULT_VECTOR = "default"
 _VALUES = {
     FieldType.STRING: ("strings", pa.string()),
     FieldType.INT64: ("ints", pa.int64()),
@@ -68,7 +68,8 @@ def keys_of(keys: pb.Keys, kind: KeyType, field: str, *, distinct: bool) -> list
     return values
 
 
-def _vector_array(column: pb.VectorColumn, schema: VectorSchema, rows: int) -> pa.Array:
+def _vector_array(column: pb.VectorColumn, schema: VectorSchema, keys: Sequence[Key]) -> pa.Array:
+    rows = len(keys)
     field = f"rows.vectors[{schema.name}]"
     if column.dimensions != schema.dimensions:
         raise invalid(f"{field}.dimensions", f"is {column.dimensions}; the collection has {schema.dimensions}")
@@ -77,16 +78,11 @@ def _vector_array(column: pb.VectorColumn, schema: VectorSchema, rows: int) -> p
         shape = f"{rows} rows x {schema.dimensions} dimensions x 4 bytes = {expected}"
         raise invalid(f"{field}.data", f"has {len(column.data)} bytes; {shape} are needed")
     values = np.frombuffer(column.data, dtype="<f4")
-    finite = np.isfinite(values)
-    if not finite.all():
-        place = int(np.argmin(finite))
-        row, dimension = divmod(place, schema.dimensions)
-        problem = f"row {row}, dimension {dimension} is {values[place]}; every value must be finite"
-        raise invalid(f"{field}.data", problem)
+    check_vectors(schema, values.reshape(rows, schema.dimensions), keys)
     return pa.FixedSizeListArray.from_arrays(pa.array(values), schema.dimensions)
 
 
-def _vector_arrays(columns: Sequence[pb.VectorColumn], schema: CollectionSchema, rows: int) -> list[pa.Array]:
+def _vector_arrays(columns: Sequence[pb.VectorColumn], schema: CollectionSchema, keys: Sequence[Key]) -> list[pa.Array]:
     named = [(column.name or DEFAULT_VECTOR, column) for column in columns]
     given = dict(named)
     known = {vector.name for vector in schema.vectors}
@@ -96,7 +92,7 @@ def _vector_arrays(columns: Sequence[pb.VectorColumn], schema: CollectionSchema,
         raise invalid("rows.vectors", f"unknown vector {min(unknown)!r}; the collection has: {_names(sorted(known))}")
     if missing := known - set(given):
         raise invalid("rows.vectors", f"vector {min(missing)!r} is missing; every row needs: {_names(sorted(known))}")
-    return [_vector_array(given[vector.name], vector, rows) for vector in schema.vectors]
+    return [_vector_array(given[vector.name], vector, keys) for vector in schema.vectors]
 
 
 def _field_array(column: pb.FieldColumn, schema: FieldSchema, rows: int) -> pa.Array:
@@ -134,46 +130,34 @@ def upsert_batch(rows: pb.Rows, schema: CollectionSchema) -> pa.RecordBatch:
     keys = keys_of(rows.keys, schema.key, "rows.keys", distinct=True)
     arrays = [
         pa.array(keys, type=pa.string() if schema.key is KeyType.STRING else pa.int64()),
-        *_vector_arrays(rows.vectors, schema, len(keys)),
+        *_vector_arrays(rows.vectors, schema, keys),
         *_field_arrays(rows.fields, schema, len(keys)),
     ]
     return pa.RecordBatch.from_arrays(arrays, schema=arrow_schema(schema))
 
 
-def vector_named(name: str, schema: CollectionSchema) -> VectorSchema:
-    """The schema of the vector to search."""
-    wanted = name or DEFAULT_VECTOR
-    for vector in schema.vectors:
-        if vector.name == wanted:
-            return vector
-    known = _names(vector.name for vector in schema.vectors)
-    raise invalid("vector", f"unknown vector {wanted!r}; the collection has: {known}")
-
-
-def queries_of(request: pb.SearchRequest, schema: CollectionSchema) -> NDArray[np.float32]:
-    """The (n, dimensions) float32 query vectors; also checks `vector` and `k`."""
-    vector = vector_named(request.vector, schema)
-    if not 1 <= request.k <= MAX_K:
-        raise invalid("k", f"is {request.k}; 1 to {MAX_K} are allowed")
+def search_of(request: pb.SearchRequest, schema: CollectionSchema) -> SearchSpec:
+    """The search that a request asks for; every field checked."""
+    vector = vector_schema(schema, request.vector)
     if request.dimensions != vector.dimensions:
         raise invalid("dimensions", f"is {request.dimensions}; vector {vector.name!r} has {vector.dimensions}")
     size = vector.dimensions * 4
     if not request.queries or len(request.queries) % size:
-        problem = f"has {len(request.queries)} bytes; a positive multiple of {vector.dimensions} dimensions x 4 bytes"
-        raise invalid("queries", f"{problem} is needed")
-    queries = np.frombuffer(request.queries, dtype="<f4").reshape(-1, vector.dimensions)
-    finite = np.isfinite(queries).all(axis=1)
-    if not finite.all():
-        raise invalid("queries", f"query {int(np.argmin(finite))} is not finite; every value must be")
-    return queries
+        multiple = f"a positive multiple of {vector.dimensions} dimensions x 4 bytes"
+        raise invalid("queries", f"has {len(request.queries)} bytes; {multiple} is needed")
+    return search_spec(
+        schema,
+        vector=vector.name,
+        queries=np.frombuffer(request.queries, dtype="<f4").reshape(-1, vector.dimensions),
+        k=request.k,
+        filter_text=request.filter,
+        output_fields=request.output_fields,
+        include_vectors=request.include_vectors,
+        exact=request.params.exact,
+        ef=request.params.ef,
+    )
 
 
-def output_fields_of(names: Sequence[str], schema: CollectionSchema) -> tuple[str, ...]:
-    """The payload fields to return, in the order asked; `*` stands for all of them."""
-    known = tuple(field.name for field in schema.fields)
-    if "*" in names:
-        return known
-    for name in names:
-        if name not in known:
-            raise invalid("output_fields", f"unknown field {name!r}; allowed are *, {_names(known)}")
-    return tuple(dict.fromkeys(names))
+def filter_of(text: str, schema: CollectionSchema) -> Filter | None:
+    """The filter; None when there is none."""
+    return compile_filter(text, schema) if text.strip() else None

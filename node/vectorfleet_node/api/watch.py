@@ -34,6 +34,10 @@ class PeerWatch:
         """The node's newest report; None before the first and while it does not answer."""
         return None if node in self._silent else self._reports.get(node)
 
+    def reports(self) -> list[peer_pb2.NodeReport]:
+        """The newest report of every node that ever sent one."""
+        return list(self._reports.values())
+
     def silent(self, node: str) -> bool:
         """Whether the node failed to answer the last time it was asked something."""
         return node in self._silent

@@ -103,6 +103,9 @@ class Writer:
             except (UnreachableError, NotReady, InDoubt, NotApplied) as error:
                 self._go_on(error, replicas, attempt)
             except (TooOld, StorageError, ApiError) as error:
+                if isinstance(error, ApiError) and error.code is grpc.StatusCode.NOT_FOUND:
+                    self._go_on(NotReady(error.message), replicas, attempt)  # its topology is older than ours
+                    continue
                 return _refused(error, attempt.in_doubt)
             else:
                 self._leaders[key] = attempt.node

@@ -1,0 +1,218 @@
+"""One node: what it hosts, whom it knows, and how a request finds its way. Services and HTTP end points ask it.
+
+It follows the topology: collections that appear are opened, those that go are stopped and their cache removed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import grpc
+from google.protobuf.message import Message
+from vectorfleet.schema import CollectionSchema
+from vectorfleet.topology import CollectionTopology, Topology
+from vectorfleet.v1 import peer_pb2
+
+from vectorfleet_node.api.describe import VERSION, Describer, shard_report
+from vectorfleet_node.api.errors import ApiError, UnreachableError
+from vectorfleet_node.api.host import CollectionHost, Environment
+from vectorfleet_node.api.local import LocalReads
+from vectorfleet_node.api.peers import M, Peers
+from vectorfleet_node.api.routing import Router
+from vectorfleet_node.api.supervision import Identity, Placed, Supervisor
+from vectorfleet_node.api.tasks import stop_task, watch_task
+from vectorfleet_node.api.topology import TopologyHolder
+from vectorfleet_node.api.watch import PeerWatch
+from vectorfleet_node.api.writes import Writer
+from vectorfleet_node.shard.port import DeletePart, NotLeader, NotReady, Replica, ReplicaReport, UpsertPart
+
+_JITTER_SECONDS = 0.1
+
+
+class Node:
+    """Runs from `start` to `stop`, on one event loop."""
+
+    def __init__(self, identity: Identity, environment: Environment, peers: Peers, rng: random.Random) -> None:
+        self.identity = identity
+        self.draining = False
+        self._environment = environment
+        self._peers = peers
+        self._hosts: dict[str, CollectionHost] = {}
+        self._changed = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._threads = ThreadPoolExecutor(max_workers=len(os.sched_getaffinity(0)), thread_name_prefix="read")
+        self.topology = TopologyHolder(lambda _: self._changed.set())
+        addresses = self.topology.addresses
+        self.watch = PeerWatch(identity.node, peers, addresses)
+        self.router = Router(identity.node, self._own_ready, self.watch, peers.in_flight, addresses, rng)
+        self.writer = Writer(identity.node, self.append, self._leader_here, peers, addresses)
+        self.local = LocalReads(self.replica, self._schema, self._threads)
+        self.describer = Describer(identity.node, self._own_shard, self.watch)
+        self.supervisor = Supervisor(identity, peers, self._placed, lambda: rng.uniform(0, _JITTER_SECONDS))
+
+    @property
+    def name(self) -> str:
+        """The node's name in the topology."""
+        return self.identity.node
+
+    # -- its life ---------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Begins to follow the topology, to watch the other nodes and to supervise leaders."""
+        for run in (self._follow, self.watch.run, self.supervisor.run):
+            task = asyncio.create_task(run())
+            watch_task(task, run.__qualname__)
+            self._tasks.append(task)
+
+    async def stop(self) -> None:
+        """Stops everything on this node; releases and deletes nothing."""
+        for task in self._tasks:
+            await stop_task(task)
+        await asyncio.gather(*(host.stop() for host in self._hosts.values()))
+        await self._peers.close()
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def _follow(self) -> None:
+        while True:
+            await self._changed.wait()
+            self._changed.clear()
+            if self.topology.current is not None:
+                await self._reconcile(self.topology.current)
+
+    async def _reconcile(self, topology: Topology) -> None:
+        wanted = {collection.name: collection for collection in topology.collections}
+        for name in set(self._hosts) - set(wanted):
+            host = self._hosts.pop(name)
+            await host.stop()
+            await host.remove_cache()
+        for name, collection in wanted.items():
+            if name in self._hosts:
+                await self._hosts[name].update(collection)
+            else:
+                self._hosts[name] = CollectionHost(collection, self._environment)
+                self._hosts[name].start()
+        await self._peers.forget(set(self.topology.addresses().values()))
+
+    # -- what is on this node ---------------------------------------------------------------------------------------
+
+    def host(self, collection: str) -> CollectionHost | None:
+        """A collection's host."""
+        return self._hosts.get(collection)
+
+    def replica(self, collection: str, shard: int) -> Replica | None:
+        """The replica of a shard on this node."""
+        host = self._hosts.get(collection)
+        return host.replica(shard) if host else None
+
+    def reports(self) -> Iterator[tuple[str, ReplicaReport]]:
+        """(collection, report) of every replica, for the metrics."""
+        for name, host in list(self._hosts.items()):
+            for replica in host.replicas():
+                yield name, replica.report()
+
+    def waiting(self) -> list[str]:
+        """What keeps this node from being ready, a sentence each."""
+        if self.draining:
+            return ["draining: this node is about to stop"]
+        topology = self.topology.current
+        if topology is None:
+            return [self.topology.problem]
+        found = []
+        for collection in topology.collections:
+            host = self._hosts.get(collection.name)
+            found += host.waiting() if host else [f"{collection.name}: about to be opened"]
+        return found
+
+    def report(self) -> peer_pb2.NodeReport:
+        """Everything that the operator and the other nodes need to know."""
+        fence, version = self.topology.current.order if self.topology.current else (0, 0)
+        return peer_pb2.NodeReport(
+            node=self.name,
+            version=VERSION,
+            topology_fence=fence,
+            topology_version=version,
+            collections=[host.report() for _, host in sorted(self._hosts.items())],
+            draining=self.draining,
+        )
+
+    def _own_ready(self, collection: str, shard: int) -> bool:
+        replica = self.replica(collection, shard)
+        return replica is not None and replica.report().ready
+
+    def _own_shard(self, collection: str, shard: int) -> peer_pb2.ShardReport | None:
+        replica = self.replica(collection, shard)
+        return shard_report(replica.report()) if replica else None
+
+    def _leader_here(self, collection: str, shard: int) -> str:
+        replica = self.replica(collection, shard)
+        return replica.leader[1] if replica else ""
+
+    def _schema(self, collection: str) -> CollectionSchema:
+        host = self._hosts.get(collection)
+        return host.schema if host else self.topology.collection(collection).collection
+
+    def _placed(self) -> Iterator[Placed]:
+        for name, host in list(self._hosts.items()):
+            nodes = {shard.id: shard.replicas for shard in host.topology.shards}
+            for replica in host.replicas():
+                yield Placed(name, replica, nodes.get(replica.shard, ()))
+
+    # -- how a request finds its way --------------------------------------------------------------------------------
+
+    def known_uid(self, collection: CollectionTopology) -> str:
+        """The collection's id as far as anybody told us; empty when nobody did."""
+        host = self._hosts.get(collection.name)
+        told = [
+            entry.uid
+            for report in self.watch.reports()
+            for entry in report.collections
+            if entry.name == collection.name
+        ]
+        return (host.uid if host else "") or collection.uid or next((uid for uid in told if uid), "")
+
+    def uid(self, collection: CollectionTopology) -> str:
+        """The collection's id. UNAVAILABLE, with what is wrong, while nobody knows it."""
+        uid = self.known_uid(collection)
+        if not uid:
+            host = self._hosts.get(collection.name)
+            reason = host.report().message if host else "about to be opened"
+            raise ApiError(grpc.StatusCode.UNAVAILABLE, f"collection {collection.name} is not open yet: {reason}")
+        return uid
+
+    async def known_position(self, collection: CollectionTopology, shard: int) -> int:
+        """A position that the shard's log has reached, for the floor of a write; asks the others when none is known."""
+        for attempt in range(2):
+            own = self._own_shard(collection.name, shard)
+            told = [self.watch.shard(node, collection.name, shard) for node in self.topology.addresses()]
+            positions = [report.position for report in [own, *told] if report is not None]
+            known = max(self.writer.position(collection.name, shard), *positions, 0)
+            if known or attempt:
+                return known
+            await self.watch.ask()
+        return 0
+
+    async def ask(self, node: str, method: str, request: Message, answer: type[M], seconds: float) -> M:
+        """Calls the Peer service of another node. UnreachableError also for a node without an address."""
+        address = self.topology.addresses().get(node)
+        if address is None:
+            raise UnreachableError(f"node {node} is not in the topology")
+        return await self._peers.call(address, method, request, answer, seconds)
+
+    async def append(
+        self, collection: str, shard: int, request_id: str, floor: int, part: UpsertPart | DeletePart, take_over: bool
+    ) -> int:
+        """Appends to a shard that this node leads; with `take_over` it leads first if the present leader is silent."""
+        replica = self.replica(collection, shard)
+        if replica is None:
+            raise NotReady(f"shard {shard} of {collection} is not on node {self.name}")
+        try:
+            return await replica.append(request_id, floor, part)
+        except NotLeader:
+            silent = take_over and not await self.supervisor.answers(collection, replica)
+            if not silent or not await self.supervisor.lead(collection, replica):
+                raise
+        return await replica.append(request_id, floor, part)

@@ -1,0 +1,98 @@
+"""The service `Peer`: what this node does for the other nodes and the operator. Its server asks for the fleet's secret."""
+# ruff: noqa: N802 - gRPC gives the methods their names
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import grpc
+from vectorfleet.v1 import peer_pb2, peer_pb2_grpc
+
+from vectorfleet_node.api.errors import ApiError, invalid
+from vectorfleet_node.api.host import CollectionHost
+from vectorfleet_node.api.node import Node
+from vectorfleet_node.api.rows import key_values
+from vectorfleet_node.shard.batch import decode
+from vectorfleet_node.shard.port import DeletePart, UpsertPart
+
+_DEFAULT_SECONDS = 30.0
+Context = Any  # grpc.aio.ServicerContext; its type parameters say nothing here
+
+
+def _remaining(context: Context) -> float:
+    remaining = context.time_remaining()
+    return _DEFAULT_SECONDS if remaining is None else max(0.0, float(remaining))
+
+
+class PeerService(peer_pb2_grpc.PeerServicer):
+    """Answers for the shards on this node only."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+
+    def _host(self, collection: str) -> CollectionHost:
+        host = self._node.host(collection)
+        if host is None:
+            raise ApiError(grpc.StatusCode.NOT_FOUND, f"collection {collection!r} is not on node {self._node.name}")
+        return host
+
+    async def Append(self, request: peer_pb2.AppendRequest, context: Context) -> peer_pb2.AppendResponse:
+        """See the .proto."""
+        schema = self._host(request.collection).schema
+        part: UpsertPart | DeletePart
+        if request.WhichOneof("part") == "upsert":
+            try:
+                part = UpsertPart(await asyncio.to_thread(decode, request.upsert, schema))
+            except ValueError as error:
+                raise invalid("upsert", str(error)) from None
+        else:
+            part = DeletePart(tuple(key_values(request.delete)))
+        position = await self._node.append(
+            request.collection, request.shard, request.request_id, request.floor, part, request.take_over
+        )
+        return peer_pb2.AppendResponse(position=position)
+
+    async def SearchShards(
+        self, request: peer_pb2.SearchShardsRequest, context: Context
+    ) -> peer_pb2.SearchShardsResponse:
+        """See the .proto."""
+        return await self._node.local.search(request, _remaining(context))
+
+    async def GetShards(self, request: peer_pb2.GetShardsRequest, context: Context) -> peer_pb2.GetShardsResponse:
+        """See the .proto."""
+        return await self._node.local.get(request, _remaining(context))
+
+    async def CountShards(self, request: peer_pb2.CountShardsRequest, context: Context) -> peer_pb2.CountShardsResponse:
+        """See the .proto."""
+        return await self._node.local.count(request, _remaining(context))
+
+    async def Ping(self, request: peer_pb2.PingRequest, context: Context) -> peer_pb2.PingResponse:
+        """See the .proto."""
+        replica = self._node.replica(request.collection, request.shard)
+        return peer_pb2.PingResponse(
+            owner=self._node.identity.owner,
+            leads=replica is not None and replica.leads,
+            position=replica.report().position if replica else 0,
+        )
+
+    async def Report(self, request: peer_pb2.ReportRequest, context: Context) -> peer_pb2.NodeReport:
+        """See the .proto."""
+        return self._node.report()
+
+    async def PutTopology(self, request: peer_pb2.PutTopologyRequest, context: Context) -> peer_pb2.PutTopologyResponse:
+        """See the .proto."""
+        self._node.topology.push(request.topology)
+        return peer_pb2.PutTopologyResponse()
+
+    async def Flush(self, request: peer_pb2.FlushRequest, context: Context) -> peer_pb2.FlushResponse:
+        """See the .proto."""
+        led = [replica for replica in self._host(request.collection).replicas() if replica.leads]
+        await asyncio.gather(*(replica.flush() for replica in led))
+        return peer_pb2.FlushResponse(shards=sorted(replica.shard for replica in led))
+
+    async def ReleaseClaim(
+        self, request: peer_pb2.ReleaseClaimRequest, context: Context
+    ) -> peer_pb2.ReleaseClaimResponse:
+        """See the .proto."""
+        return peer_pb2.ReleaseClaimResponse(released=await self._host(request.collection).release())

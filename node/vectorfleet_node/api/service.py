@@ -1,0 +1,199 @@
+"""The public service `VectorFleet`: checks a request, sends it to the shards, and answers as one.
+
+Everything raised here is turned into a status by the observing interceptor.
+"""
+# ruff: noqa: N802 - gRPC gives the methods their names
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Any, TypeVar
+
+import grpc
+from vectorfleet.topology import CollectionTopology
+from vectorfleet.v1 import peer_pb2, vectorfleet_pb2_grpc
+from vectorfleet.v1 import vectorfleet_pb2 as pb
+
+from vectorfleet_node.api import consistency, parts, validate
+from vectorfleet_node.api.describe import VERSION
+from vectorfleet_node.api.errors import ApiError
+from vectorfleet_node.api.node import Node
+from vectorfleet_node.api.rows import concatenate, key_values, merge_hits, take
+from vectorfleet_node.api.scatter import PATIENCE_SECONDS, Ask, Gathered, Scatter
+from vectorfleet_node.query.validate import resolve_output_fields
+from vectorfleet_node.shard.batch import shard_of
+
+DEFAULT_SECONDS = 30.0
+# Kept back from the caller's deadline so that our answer, not the caller's clock, ends the call.
+_ANSWER_SECONDS = 0.25
+Context = Any  # grpc.aio.ServicerContext; its type parameters say nothing here
+Create = Callable[[pb.CreateCollectionRequest], Awaitable[CollectionTopology]]
+R = TypeVar("R", peer_pb2.SearchShardsResponse, peer_pb2.GetShardsResponse, peer_pb2.CountShardsResponse)
+
+
+def deadline_of(context: Context) -> float:
+    """When to have answered, by time.monotonic()."""
+    remaining = context.time_remaining()
+    seconds = DEFAULT_SECONDS if remaining is None else float(remaining)
+    return time.monotonic() + max(seconds * 0.5, seconds - _ANSWER_SECONDS)
+
+
+class VectorFleetService(vectorfleet_pb2_grpc.VectorFleetServicer):
+    """`create` makes collections on a stand-alone node; a fleet's node has none."""
+
+    def __init__(self, node: Node, create: Create | None = None) -> None:
+        self._node = node
+        self._create = create
+
+    # -- writes -------------------------------------------------------------------------------------------------------
+
+    async def Upsert(self, request: pb.UpsertRequest, context: Context) -> pb.WriteResponse:
+        """See the .proto."""
+        collection = self._node.topology.collection(request.collection)
+        batch = await asyncio.to_thread(validate.upsert_batch, request.rows, collection.collection)
+        split = await asyncio.to_thread(parts.split_upsert, batch, collection.collection)
+        return await self._write(collection, request.request_id, request.floor, split, batch.num_rows, context)
+
+    async def Delete(self, request: pb.DeleteRequest, context: Context) -> pb.WriteResponse:
+        """See the .proto."""
+        collection = self._node.topology.collection(request.collection)
+        keys = validate.keys_of(request.keys, collection.collection.key, "keys", distinct=True)
+        split = parts.split_keys(keys, collection.collection)
+        return await self._write(collection, request.request_id, request.floor, split, len(keys), context)
+
+    async def _write(
+        self,
+        collection: CollectionTopology,
+        request_id: str,
+        floor: pb.SessionToken,
+        split: Sequence[parts.Part],
+        rows: int,
+        context: Context,
+    ) -> pb.WriteResponse:
+        validate.check_request_id(request_id)
+        uid = self._node.uid(collection)
+        consistency.check_token(floor, uid, collection.collection.shards, "floor")
+        request_id = request_id or uuid.uuid4().hex
+        floors = dict(floor.positions)
+        for part in split:
+            if part.shard not in floors:
+                floors[part.shard] = await self._node.known_position(collection, part.shard)
+        outcomes = await self._node.writer.write(collection, request_id, floors, split, deadline_of(context))
+        failure = parts.failure(split, outcomes, uid, collection.collection.key, request_id)
+        if failure is not None:
+            raise failure
+        positions = {
+            shard: outcome.position for shard, outcome in outcomes.items() if isinstance(outcome, parts.Landed)
+        }
+        return pb.WriteResponse(session=pb.SessionToken(uid=uid, positions=positions), rows=rows)
+
+    # -- reads --------------------------------------------------------------------------------------------------------
+
+    async def Search(self, request: pb.SearchRequest, context: Context) -> pb.SearchResponse:
+        """See the .proto."""
+        collection, uid = self._prepare(request)
+        spec = validate.search_of(request, collection.collection)
+
+        async def ask(node: str, shards: list[int], seconds: float) -> peer_pb2.SearchShardsResponse:
+            asked = peer_pb2.SearchShardsRequest(request=request, shards=shards)
+            if node == self._node.name:
+                return await self._node.local.search(asked, seconds)
+            return await self._node.ask(node, "SearchShards", asked, peer_pb2.SearchShardsResponse, seconds)
+
+        found = await self._scatter(
+            collection, range(collection.collection.shards), ask, request.allow_partial, context
+        )
+        answered = [response for response in found.responses if response.results]
+        return pb.SearchResponse(
+            results=[
+                merge_hits([response.results[number] for response in answered], request.k)
+                for number in range(len(spec.queries))
+            ],
+            session=pb.SessionToken(uid=uid, positions=found.positions),
+            missing_shards=sorted(found.missing),
+            indexes=sorted({kind for response in answered for kind in response.indexes}),
+        )
+
+    async def Get(self, request: pb.GetRequest, context: Context) -> pb.GetResponse:
+        """See the .proto."""
+        collection, uid = self._prepare(request)
+        schema = collection.collection
+        resolve_output_fields(schema, request.output_fields)
+        keys = validate.keys_of(request.keys, schema.key, "keys", distinct=False)
+        shards = sorted({shard_of(key, schema.shards) for key in keys})
+
+        async def ask(node: str, shards: list[int], seconds: float) -> peer_pb2.GetShardsResponse:
+            asked = peer_pb2.GetShardsRequest(request=request, shards=shards)
+            if node == self._node.name:
+                return await self._node.local.get(asked, seconds)
+            return await self._node.ask(node, "GetShards", asked, peer_pb2.GetShardsResponse, seconds)
+
+        found = await self._scatter(collection, shards, ask, False, context)
+        rows = concatenate([response.rows for response in found.responses])
+        numbers = {key: number for number, key in enumerate(key_values(rows.keys))}
+        order = [numbers[key] for key in keys if key in numbers]
+        return pb.GetResponse(rows=take(rows, order), session=pb.SessionToken(uid=uid, positions=found.positions))
+
+    async def Count(self, request: pb.CountRequest, context: Context) -> pb.CountResponse:
+        """See the .proto."""
+        collection, uid = self._prepare(request)
+        validate.filter_of(request.filter, collection.collection)
+
+        async def ask(node: str, shards: list[int], seconds: float) -> peer_pb2.CountShardsResponse:
+            asked = peer_pb2.CountShardsRequest(request=request, shards=shards)
+            if node == self._node.name:
+                return await self._node.local.count(asked, seconds)
+            return await self._node.ask(node, "CountShards", asked, peer_pb2.CountShardsResponse, seconds)
+
+        found = await self._scatter(
+            collection, range(collection.collection.shards), ask, request.allow_partial, context
+        )
+        return pb.CountResponse(
+            count=sum(response.count for response in found.responses),
+            session=pb.SessionToken(uid=uid, positions=found.positions),
+            missing_shards=sorted(found.missing),
+        )
+
+    def _prepare(self, request: pb.SearchRequest | pb.GetRequest | pb.CountRequest) -> tuple[CollectionTopology, str]:
+        """The collection and its uid; the request's consistency is resolved in place, for the peers it is sent to."""
+        collection = self._node.topology.collection(request.collection)
+        uid = self._node.uid(collection)
+        request.consistency.CopyFrom(consistency.resolve(request.consistency, collection, uid))
+        return collection, uid
+
+    async def _scatter(
+        self, collection: CollectionTopology, shards: Iterable[int], ask: Ask[R], partial: bool, context: Context
+    ) -> Gathered[R]:
+        # Who takes a partial answer wants it now; who wants all of it waits for a replica to come back.
+        patience = 0.0 if partial else PATIENCE_SECONDS
+        scatter = Scatter(self._node.router, self._node.watch, collection, ask, patience)
+        found = await scatter.run(shards, deadline_of(context))
+        if not partial or not found.positions:
+            found.refuse_if_short(collection.name)
+        return found
+
+    # -- the rest -----------------------------------------------------------------------------------------------------
+
+    async def Describe(self, request: pb.DescribeRequest, context: Context) -> pb.DescribeResponse:
+        """See the .proto."""
+        topology = self._node.topology.current
+        if request.collection or topology is None:
+            wanted: tuple[CollectionTopology, ...] = (self._node.topology.collection(request.collection),)
+        else:
+            wanted = topology.collections
+        described = [self._node.describer.collection(entry, self._node.known_uid(entry)) for entry in wanted]
+        return pb.DescribeResponse(collections=described, node=self._node.name, version=VERSION)
+
+    async def CreateCollection(
+        self, request: pb.CreateCollectionRequest, context: Context
+    ) -> pb.CreateCollectionResponse:
+        """See the .proto."""
+        if self._create is None:
+            message = "this node belongs to a fleet: make the collection by applying a VectorCollection"
+            raise ApiError(grpc.StatusCode.FAILED_PRECONDITION, message)
+        collection = await self._create(request)
+        info = self._node.describer.collection(collection, self._node.known_uid(collection))
+        return pb.CreateCollectionResponse(collection=info)
