@@ -21,7 +21,7 @@ def reference(resource: Schema, resource_rules: tuple[Rule, ...]) -> str:
     """The Markdown page: one table for each type, in the order in which they are first named."""
     chapters = [
         _INTRODUCTION,
-        "Rules of the whole resource:\n\n" + "\n".join(f"* {_message(r)}" for r in resource_rules),
+        "Rules of the whole resource:\n\n" + "\n".join(f"* {shown(r)}" for r in resource_rules),
     ]
     for part in ("spec", "status"):
         seen: set[str] = set()
@@ -44,12 +44,12 @@ def _object_in(schema: Schema) -> Schema | None:
 def _chapter(schema: Schema) -> str:
     lines = [f"## {schema[TYPE]}", ""]
     if schema[RULES]:
-        lines += [*[f"* {_message(rule)}" for rule in schema[RULES]], ""]
+        lines += [*[f"* {shown(rule)}" for rule in schema[RULES]], ""]
     lines += ["| field | type | default | description | rules |", "|---|---|---|---|---|"]
     required = schema.get("required", [])
     for name, field in schema["properties"].items():
         default = "required" if name in required else f"`{json.dumps(field['default'])}`" if "default" in field else ""
-        rules = "<br>".join([*_limits(field), *[_message(rule) for rule in field.get(RULES, [])]])
+        rules = "<br>".join([*_limits(field), *[shown(rule) for rule in field.get(RULES, [])]])
         cells = (f"`{name}`", _type(field), default, field["description"], rules)
         lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return "\n".join(lines)
@@ -83,6 +83,6 @@ def _limits(field: Schema) -> list[str]:
     return [text.format(field[key]) for key, text in words.items() if key in field and key not in replaced]
 
 
-def _message(rule: Rule) -> str:
+def shown(rule: Rule) -> str:
     """The rule's message, with `…` for what the API server fills in."""
     return re.sub(r"\{[^{}]*\}", "…", rule.message)

@@ -18,11 +18,11 @@ from vectorfleet_operator.model.data import (
     FieldSpec,
     KeySpec,
     ShardingSpec,
-    StorageSpec,
     VectorSpec,
 )
 from vectorfleet_operator.model.names import COLLECTION_NAME, MAX_NAME_LENGTH
 from vectorfleet_operator.model.nodes import NodesSpec
+from vectorfleet_operator.model.storage import StorageSpec
 
 # Rules that need the resource's metadata.
 RESOURCE_RULES = (
