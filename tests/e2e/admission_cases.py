@@ -63,7 +63,6 @@ CREATED = (
     Case("vector_name_is_an_identifier", _vector(name="De-fault"), ("vectors[0].name", "'De-fault'", "a-z, 0-9 and _")),
     Case("field_name_is_an_identifier", _field(name="Lang"), ("fields[0].name", "'Lang'", "a-z, 0-9 and _")),
     Case("field_name_is_not_reserved", _field(name="key"), ("fields[0].name", "'key'", "reserved")),
-    Case("field_name_is_not_reserved", _field(name="not"), ("fields[0].name", "'not'", "reserved")),
     Case(
         "index_type_is_one_that_a_cpu_builds",
         _vector(index={"type": "CAGRA"}),
