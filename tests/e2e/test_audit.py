@@ -25,6 +25,12 @@ def requests(devcluster: DevCluster) -> tuple[set[Grant], set[Grant]]:
             grant = (reference.get("apiGroup", ""), resource, event["verb"])
             decision = event.get("annotations", {}).get("authorization.k8s.io/decision")
             (denied if decision == "forbid" else allowed).add(grant)
+            # A server-side apply of something absent is logged as a patch, and needs the right to create.
+            answer = event.get("responseStatus", {})
+            if event["verb"] == "patch" and answer.get("code") == 201:
+                allowed.add((*grant[:2], "create"))
+            if "cannot create resource" in answer.get("message", ""):
+                denied.add((*grant[:2], "create"))
     return allowed, denied
 
 
