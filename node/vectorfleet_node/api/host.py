@@ -75,9 +75,11 @@ def state_of(error: Exception) -> peer_pb2.StorageState:
 class CollectionHost:
     """Runs from `start` to `stop`."""
 
-    def __init__(self, topology: CollectionTopology, environment: Environment) -> None:
+    def __init__(self, topology: CollectionTopology, environment: Environment, loaded: Callable[[], None]) -> None:
+        """loaded: called whenever a replica has loaded."""
         self.topology = topology
         self._environment = environment
+        self._loaded = loaded
         self._state = peer_pb2.STORAGE_STARTING
         self._message = "opening the object store"
         self._holder = ""
@@ -253,8 +255,12 @@ class CollectionHost:
         hosted = HostedShard(self.topology, self._uid, self._schema, shard, self._store, cache)
         replica = self._environment.make_replica(hosted)
         self._replicas[shard] = replica
-        self._starting[shard] = asyncio.create_task(replica.start())
+        self._starting[shard] = asyncio.create_task(self._load(replica))
         watch_task(self._starting[shard], f"start of shard {shard} of {self.topology.name}")
+
+    async def _load(self, replica: Replica) -> None:
+        await replica.start()
+        self._loaded()
 
     async def _stop_replica(self, shard: int) -> None:
         # Forgotten only when it has stopped, so that one who is interrupted here can be called again.

@@ -28,7 +28,7 @@ from vectorfleet_node.api.tasks import stop_task, watch_task
 from vectorfleet_node.api.topology import TopologyHolder
 from vectorfleet_node.api.watch import PeerWatch
 from vectorfleet_node.api.writes import Writer
-from vectorfleet_node.shard.port import DeletePart, NotLeader, NotReady, Replica, ReplicaReport, UpsertPart
+from vectorfleet_node.shard.port import DeletePart, NotApplied, NotLeader, NotReady, Replica, ReplicaReport, UpsertPart
 
 _JITTER_SECONDS = 0.1
 
@@ -50,7 +50,7 @@ class Node:
         self.watch = PeerWatch(identity.node, peers, addresses)
         self.router = Router(identity.node, self._own_ready, self.watch, peers.in_flight, addresses, rng)
         self.writer = Writer(identity.node, self.append, self._leader_here, peers, addresses)
-        self.local = LocalReads(self.replica, self._schema, self._threads)
+        self.local = LocalReads(self.replica, self.schema, self._threads)
         self.describer = Describer(identity.node, self._own_shard, self.watch)
         self.supervisor = Supervisor(identity, peers, self._placed, lambda: rng.uniform(0, _JITTER_SECONDS))
 
@@ -93,7 +93,7 @@ class Node:
             if name in self._hosts:
                 await self._hosts[name].update(collection)
             else:
-                self._hosts[name] = CollectionHost(collection, self._environment)
+                self._hosts[name] = CollectionHost(collection, self._environment, self.supervisor.wake)
                 self._hosts[name].start()
         await self._peers.forget(set(self.topology.addresses().values()))
 
@@ -151,7 +151,8 @@ class Node:
         replica = self.replica(collection, shard)
         return replica.leader[1] if replica else ""
 
-    def _schema(self, collection: str) -> CollectionSchema:
+    def schema(self, collection: str) -> CollectionSchema:
+        """The schema in use: that of the data once it is open, else the topology's. NOT_FOUND for unknown names."""
         host = self._hosts.get(collection)
         return host.schema if host else self.topology.collection(collection).collection
 
@@ -210,9 +211,16 @@ class Node:
         if replica is None:
             raise NotReady(f"shard {shard} of {collection} is not on node {self.name}")
         try:
-            return await replica.append(request_id, floor, part)
+            return await _append(replica, request_id, floor, part)
         except NotLeader:
             silent = take_over and not await self.supervisor.answers(collection, replica)
             if not silent or not await self.supervisor.lead(collection, replica):
                 raise
+        return await _append(replica, request_id, floor, part)
+
+
+async def _append(replica: Replica, request_id: str, floor: int, part: UpsertPart | DeletePart) -> int:
+    try:
         return await replica.append(request_id, floor, part)
+    except ValueError as error:
+        raise NotApplied(f"the shard has another schema: {error}") from None  # a topology lags; to be tried again

@@ -1,4 +1,4 @@
-"""The service `Peer`: what this node does for the other nodes and the operator. Its server asks for the fleet's secret."""
+"""The service `Peer`: what this node does for the others and the operator. Its server asks for the fleet's secret."""
 # ruff: noqa: N802 - gRPC gives the methods their names
 
 from __future__ import annotations
@@ -9,12 +9,12 @@ from typing import Any
 import grpc
 from vectorfleet.v1 import peer_pb2, peer_pb2_grpc
 
-from vectorfleet_node.api.errors import ApiError, invalid
+from vectorfleet_node.api.errors import ApiError
 from vectorfleet_node.api.host import CollectionHost
 from vectorfleet_node.api.node import Node
 from vectorfleet_node.api.rows import key_values
 from vectorfleet_node.shard.batch import decode
-from vectorfleet_node.shard.port import DeletePart, UpsertPart
+from vectorfleet_node.shard.port import DeletePart, NotApplied, UpsertPart
 
 _DEFAULT_SECONDS = 30.0
 Context = Any  # grpc.aio.ServicerContext; its type parameters say nothing here
@@ -45,7 +45,9 @@ class PeerService(peer_pb2_grpc.PeerServicer):
             try:
                 part = UpsertPart(await asyncio.to_thread(decode, request.upsert, schema))
             except ValueError as error:
-                raise invalid("upsert", str(error)) from None
+                raise NotApplied(
+                    f"this node has another schema: {error}"
+                ) from None  # one of us lags; to be tried again
         else:
             part = DeletePart(tuple(key_values(request.delete)))
         position = await self._node.append(

@@ -88,7 +88,7 @@ class NodeServer:
         await asyncio.sleep(seconds)
 
     async def stop(self) -> None:
-        """Lets calls in flight finish, within 10 s, and stops listening: the public port first, the peers' port last."""
+        """Lets calls in flight finish, within 10 s, and stops listening: the public port first."""
         for server in self._servers:
             await server.stop(_LAST_CALLS_SECONDS)
         await stop_task(self._health_task)

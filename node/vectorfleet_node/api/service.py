@@ -53,8 +53,9 @@ class VectorFleetService(vectorfleet_pb2_grpc.VectorFleetServicer):
     async def Upsert(self, request: pb.UpsertRequest, context: Context) -> pb.WriteResponse:
         """See the .proto."""
         collection = self._node.topology.collection(request.collection)
-        batch = await asyncio.to_thread(validate.upsert_batch, request.rows, collection.collection)
-        split = await asyncio.to_thread(parts.split_upsert, batch, collection.collection)
+        schema = self._node.schema(request.collection)
+        batch = await asyncio.to_thread(validate.upsert_batch, request.rows, schema)
+        split = await asyncio.to_thread(parts.split_upsert, batch, schema)
         return await self._write(collection, request.request_id, request.floor, split, batch.num_rows, context)
 
     async def Delete(self, request: pb.DeleteRequest, context: Context) -> pb.WriteResponse:
@@ -95,7 +96,7 @@ class VectorFleetService(vectorfleet_pb2_grpc.VectorFleetServicer):
     async def Search(self, request: pb.SearchRequest, context: Context) -> pb.SearchResponse:
         """See the .proto."""
         collection, uid = self._prepare(request)
-        spec = validate.search_of(request, collection.collection)
+        spec = validate.search_of(request, self._node.schema(collection.name))
 
         async def ask(node: str, shards: list[int], seconds: float) -> peer_pb2.SearchShardsResponse:
             asked = peer_pb2.SearchShardsRequest(request=request, shards=shards)
@@ -120,7 +121,7 @@ class VectorFleetService(vectorfleet_pb2_grpc.VectorFleetServicer):
     async def Get(self, request: pb.GetRequest, context: Context) -> pb.GetResponse:
         """See the .proto."""
         collection, uid = self._prepare(request)
-        schema = collection.collection
+        schema = self._node.schema(collection.name)
         resolve_output_fields(schema, request.output_fields)
         keys = validate.keys_of(request.keys, schema.key, "keys", distinct=False)
         shards = sorted({shard_of(key, schema.shards) for key in keys})
@@ -140,7 +141,7 @@ class VectorFleetService(vectorfleet_pb2_grpc.VectorFleetServicer):
     async def Count(self, request: pb.CountRequest, context: Context) -> pb.CountResponse:
         """See the .proto."""
         collection, uid = self._prepare(request)
-        validate.filter_of(request.filter, collection.collection)
+        validate.filter_of(request.filter, self._node.schema(collection.name))
 
         async def ask(node: str, shards: list[int], seconds: float) -> peer_pb2.CountShardsResponse:
             asked = peer_pb2.CountShardsRequest(request=request, shards=shards)

@@ -11,6 +11,7 @@ import asyncio
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 
 from vectorfleet.v1 import peer_pb2
@@ -62,6 +63,7 @@ class Supervisor:
         self._jitter = jitter
         self._monotonic = monotonic
         self._suspected: dict[tuple[str, int], tuple[str, float]] = {}  # shard -> silent owner, since when
+        self._woken = asyncio.Event()
         self._elections: defaultdict[tuple[str, int], asyncio.Lock] = defaultdict(asyncio.Lock)
         self._checks: dict[tuple[str, int], asyncio.Task[None]] = {}
 
@@ -73,10 +75,16 @@ class Supervisor:
                     key = (placed.collection, placed.replica.shard)
                     if key not in self._checks or self._checks[key].done():
                         self._checks[key] = asyncio.create_task(self.check(placed))
-                await asyncio.sleep(EVERY_SECONDS)
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._woken.wait(), EVERY_SECONDS)
+                self._woken.clear()
         finally:
             for check in self._checks.values():
                 check.cancel()
+
+    def wake(self) -> None:
+        """Something changed: looks at once."""
+        self._woken.set()
 
     async def check(self, placed: Placed) -> None:
         """Leads the shard if its leader has been silent for long enough; one look."""
