@@ -8,8 +8,8 @@ from __future__ import annotations
 from hashlib import blake2b
 
 import pyarrow as pa
-
 from vectorfleet.schema import CollectionSchema, FieldType, KeyType
+
 from vectorfleet_node.shard.view import Key
 
 KEY_HASH = "blake2b-64"

@@ -105,10 +105,13 @@ class Replica(Protocol):
         """The newest applied state. NotReady before the replica has loaded."""
 
     async def start(self) -> None:
-        """Loads to the tail and begins to follow. Retries while the store is unavailable; DataLoss leaves it not ready, with a message."""
+        """Loads to the tail and begins to follow.
+
+        Retries while the store is unavailable; DataLoss leaves it not ready, with a message.
+        """
 
     async def stop(self) -> None:
-        """Ends all tasks; decides the put in flight first, within a few seconds. Never deletes anything in the store."""
+        """Ends all tasks; decides the put in flight first, within seconds. Never deletes anything in the store."""
 
     async def append(self, request_id: str, floor: int, part: UpsertPart | DeletePart) -> int:
         """Makes the part durable and returns its log position; the same request id is applied once.
@@ -121,7 +124,7 @@ class Replica(Protocol):
         """Writes a fence so that this process leads. Returns when it leads; NotLeader when somebody else won."""
 
     async def wait_for(self, position: int) -> None:
-        """Session: returns once the view is at `position` or later. Behind when the log's tail, checked now, is lower."""
+        """Session: returns once the view is at `position` or later. Behind when the tail, checked now, is lower."""
 
     async def make_strong(self) -> None:
         """Strong: returns once the view has every write acknowledged before this call began. Asks the store."""

@@ -19,8 +19,8 @@ Key = str | int
 class RowBlock:
     """Rows that are searched together: a sealed segment, or the growing rows.
 
-    rows: column `key` (string or int64), then one nullable column for each payload field, named as in the schema and in its
-        order (no field may be called `key`).
+    rows: column `key` (string or int64), then one nullable column for each payload field, named as in the schema and
+        in its order (no field may be called `key`).
     vectors: per name a (rows, dimensions) float32 array, perhaps a memory map; raw, as the user gave it.
     indexes: per vector name an index over exactly these rows (the growing rows carry an Exact one).
     live: (rows,) bool, False where a newer version or a deletion superseded the row.

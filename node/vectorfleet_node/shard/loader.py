@@ -1,0 +1,147 @@
+"""From the objects in the store to a shard's state at the log's tail. Called when a replica starts or fell behind.
+
+No index is ever built here: segments come with their artefacts, records after the manifest become growing rows. The
+trap is trust: a manifest that no publish record names does not count, and damage is worked round by an older manifest
+(the log since then says the same) but never by leaving a record out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+from vectorfleet.schema import CollectionSchema
+
+from vectorfleet_node.shard.blocks import Segment
+from vectorfleet_node.shard.cache import SegmentCache
+from vectorfleet_node.shard.state import ShardState
+from vectorfleet_node.storage import manifest as manifests
+from vectorfleet_node.storage import paths
+from vectorfleet_node.storage.log import BEHIND, TAIL, Entry, Log, Sleep
+from vectorfleet_node.storage.manifest import Manifest
+from vectorfleet_node.storage.store import DataLoss, Store
+
+_WINDOW: Final = 16  # records fetched at once
+_ATTEMPTS: Final = 3  # listings may lag behind a manifest that is there
+_PAUSE: Final = 0.2  # seconds
+
+
+class Loader:
+    """Loads one shard. damage: what had to be worked round, for the report; empty when all was well."""
+
+    def __init__(
+        self,
+        store: Store,
+        log: Log,
+        cache: SegmentCache,
+        *,
+        uid: str,
+        shard: int,
+        collection: CollectionSchema,
+        sleep: Sleep,
+    ) -> None:
+        self.damage = ""
+        self._store = store
+        self._log = log
+        self._cache = cache
+        self._uid = uid
+        self._shard = shard
+        self._collection = collection
+        self._sleep = sleep
+
+    async def load(self) -> ShardState:
+        """The state at the tail. DataLoss when the log is damaged or missing, or too much else is; any StorageError."""
+        self.damage = ""
+        unusable: set[int] = set()
+        behind = 0
+        while True:
+            state, crc = await self._newest(unusable)
+            start = state.position
+            if not await self._replay(state):
+                behind += 1
+                if behind == _ATTEMPTS:
+                    raise DataLoss(self._gap(state.position))
+                await self._sleep(_PAUSE)
+            elif not state.position:
+                raise DataLoss(f"slot 1 of the log of shard {self._shard} is missing: the shard's data is gone")
+            elif start >= max(1, state.boundary) and state.published.get(start) != crc:
+                unusable.add(start)  # its writer stopped before the publish record: its segments may be collected
+            else:
+                return state
+
+    async def read_manifest(self, position: int, crc: int | None = None) -> Manifest:
+        """A manifest. DataLoss when it is absent, damaged, or not the one with that stored crc."""
+        manifest, found = await self._read(position)
+        if crc is not None and found != crc:
+            raise DataLoss(f"manifest {position} of shard {self._shard} is not the one that the log names")
+        return manifest
+
+    async def open(self, manifest: Manifest, held: tuple[Segment, ...]) -> tuple[Segment, ...]:
+        """The manifest's segments; those already held are not opened again."""
+        known = {segment.entry.rows.name: segment for segment in held}
+        opened = []
+        for entry in manifest.segments:
+            same = known.get(entry.rows.name)
+            opened.append(same.with_entry(entry) if same else await self._cache.open(entry))
+        return tuple(opened)
+
+    async def _newest(self, unusable: set[int]) -> tuple[ShardState, int]:
+        """The state at the newest manifest that loads, and the manifest's crc; the empty state when none does."""
+        listed = await self._store.list(paths.manifests_prefix(self._shard))
+        for position in sorted(filter(None, map(paths.number_of, listed)), reverse=True):
+            if position in unusable:
+                continue
+            try:
+                return await self._at(position)
+            except DataLoss as error:
+                self.damage = self.damage or str(error)
+                unusable.add(position)
+        return ShardState(self._collection), 0
+
+    async def _at(self, position: int) -> tuple[ShardState, int]:
+        manifest, crc = await self._read(position)
+        segments = await self.open(manifest, ())
+        requests = await self._cache.requests(manifest.requests)
+        state = await asyncio.to_thread(ShardState.at_manifest, manifest, segments, requests, self._collection)
+        self._cache.keep_only(manifest)
+        return state, crc
+
+    async def _read(self, position: int) -> tuple[Manifest, int]:
+        data = await self._store.get(paths.manifest(self._shard, position))
+        if data is None:
+            raise DataLoss(f"manifest {position} of shard {self._shard} is missing")
+        manifest = manifests.decode(data, uid=self._uid, shard=self._shard, position=position)
+        return manifest, manifests.stored_crc(data)
+
+    async def _replay(self, state: ShardState) -> bool:
+        """Applies every record after the state's position. False when the next one cannot be had any more."""
+        listed = await self._store.list(
+            paths.log_prefix(self._shard), after=paths.log_slot(self._shard, state.position)
+        )
+        for start in range(0, len(listed), _WINDOW):
+            first = state.position + 1
+            window = range(first, first + len(listed[start : start + _WINDOW]))
+            for entry in await asyncio.gather(*(self._log.read(position) for position in window)):
+                if entry is None or entry.record.previous != state.chain:
+                    break  # left to `next_after`, which knows what it means
+                await _apply(state, entry)
+        while True:
+            found = await self._log.next_after(state.position, state.chain)
+            if found is TAIL:
+                return True
+            if found is BEHIND:
+                return False
+            assert isinstance(found, Entry)
+            await _apply(state, found)
+
+    def _gap(self, position: int) -> str:
+        why = f" ({self.damage})" if self.damage else ""
+        return (
+            f"log record {position + 1} of shard {self._shard} is missing or does not follow record {position}, "
+            f"and no newer manifest can be loaded{why}"
+        )
+
+
+async def _apply(state: ShardState, entry: Entry) -> None:
+    state.apply(entry)
+    await asyncio.sleep(0)  # a long log must not keep the event loop from everybody else

@@ -1,0 +1,146 @@
+"""A manifest: the whole state of a shard at one log position, as an object called after that position.
+
+The shard's leader writes it and a `publish` record makes it count; loading a shard begins with one. Its bytes are
+
+    magic "VFMF" · format u16 · JSON of `Manifest` · crc32c u32 of all bytes before it
+
+The publish record names that stored crc: a crc over bytes that end with their own crc is the same for all.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Final
+
+from google_crc32c import value as crc32c
+from pydantic import ConfigDict, Field, ValidationError
+from vectorfleet.schema import Frozen, IndexType
+
+from vectorfleet_node.storage.store import DataLoss
+
+FORMAT: Final = 1
+_MAGIC: Final = b"VFMF"
+_HEADER: Final = struct.Struct("<4sH")
+_CRC: Final = struct.Struct("<I")
+
+
+class FileEntry(Frozen):
+    """One immutable file under `segments/`."""
+
+    name: str
+    size: int
+    crc32c: int
+
+
+class IndexEntry(Frozen):
+    """An index artefact and how to open it."""
+
+    kind: IndexType
+    file: FileEntry
+
+
+class SegmentEntry(Frozen):
+    """A segment: its files, and which rows are live at the manifest's position.
+
+    vectors, indexes: by vector name. live: one bit a row, least significant first; empty when every row is live.
+    """
+
+    model_config = ConfigDict(ser_json_bytes="base64", val_json_bytes="base64")
+
+    count: int = Field(ge=1)
+    rows: FileEntry
+    vectors: dict[str, FileEntry]
+    indexes: dict[str, IndexEntry]
+    live: bytes = b""
+
+    def files(self) -> list[FileEntry]:
+        """Every file of the segment."""
+        return [self.rows, *self.vectors.values(), *(index.file for index in self.indexes.values())]
+
+
+class RequestsEntry(Frozen):
+    """A file of request ids, all of log positions in (the entry before it, `through`]."""
+
+    through: int
+    count: int
+    file: FileEntry
+
+
+class PublishedEntry(Frozen):
+    """A manifest that a publish record made count."""
+
+    position: int
+    crc: int
+
+
+class PinEntry(Frozen):
+    """A pin: manifest `manifest` and log slots (manifest, through] are kept."""
+
+    name: str
+    manifest: int
+    through: int
+
+
+class Manifest(Frozen):
+    """S_p and where its rows are.
+
+    chain, stamp: of record p. epoch, owner, address: of the newest fence. first_hash, last_hash: the inclusive range of
+    key hashes that is this shard. row_hash: 64 hex digits, the sum of the live rows' hashes. low: newest log position
+    whose request ids were forgotten. published, boundary, pins: as folded from the log.
+    """
+
+    uid: str
+    shard: int
+    position: int
+    chain: int
+    epoch: int
+    stamp: int
+    owner: str
+    address: str
+    first_hash: int
+    last_hash: int
+    rows: int
+    row_hash: str
+    segments: tuple[SegmentEntry, ...]
+    requests: tuple[RequestsEntry, ...]
+    low: int
+    published: tuple[PublishedEntry, ...]
+    boundary: int
+    pins: tuple[PinEntry, ...]
+
+    def files(self) -> list[FileEntry]:
+        """Every file under `segments/` that the manifest names."""
+        return [file for segment in self.segments for file in segment.files()] + [part.file for part in self.requests]
+
+
+def encode(manifest: Manifest) -> bytes:
+    """The manifest's bytes."""
+    content = _HEADER.pack(_MAGIC, FORMAT) + manifest.model_dump_json().encode()
+    return content + _CRC.pack(crc32c(content))
+
+
+def stored_crc(data: bytes) -> int:
+    """The crc that the publish record of a (valid) manifest names."""
+    return int.from_bytes(data[-_CRC.size :], "little")
+
+
+def decode(data: bytes, *, uid: str, shard: int, position: int) -> Manifest:
+    """The manifest in `data`. DataLoss when it is damaged, of another shard, or of an unknown format."""
+    where = f"manifest {position} of shard {shard}"
+    if len(data) < _HEADER.size + _CRC.size or data[: len(_MAGIC)] != _MAGIC:
+        raise DataLoss(f"{where} is not a manifest ({len(data)} bytes)")
+    if crc32c(data[: -_CRC.size]) != stored_crc(data):
+        raise DataLoss(f"{where} is damaged: its checksum is wrong")
+    _, written = _HEADER.unpack_from(data)
+    if written != FORMAT:
+        raise DataLoss(f"{where} has format {written}; this version reads format {FORMAT}")
+    try:
+        manifest = Manifest.model_validate_json(data[_HEADER.size : -_CRC.size])
+    except ValidationError as error:
+        raise DataLoss(f"{where} is malformed: {error}") from None
+    if (manifest.uid, manifest.shard, manifest.position) != (uid, shard, position):
+        raise DataLoss(
+            f"{where} of collection {uid} holds manifest {manifest.position} of shard {manifest.shard} "
+            f"of collection {manifest.uid}"
+        )
+    return manifest
