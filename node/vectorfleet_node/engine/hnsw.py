@@ -3,9 +3,9 @@
 Made by `CpuEngine` for sealed segments; the artefact is memory-mapped, so processes share its pages. Traps: the
 graph cannot change once it is searched; a scalar quantizer is many times slower when the dimensions are no multiple
 of 16; the thread count of OpenMP belongs to the calling thread; faiss keeps bare pointers to bitmaps and mapped
-bytes, so Python has to own them. Dot: the graph walks by inner product, which is no distance. Rows much longer than
-the others draw most of the edges, so with lengths that differ by more than a few times recall falls; ask for a
-larger `ef`, or for Exact.
+bytes, so Python has to own them. Dot: the graph walks by inner product, which is no distance. It keeps its recall
+when lengths differ (20,000 x 64, lognormal(1): .998 at ef 200, where a reduction to L2 by an added dimension falls
+to .5), but under a filter it loses some (.94 at 10 %), and the planner scans more rows.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class HnswIndex:
     def search(self, queries: Floats, k: int, *, allow: Mask | None, options: SearchOptions) -> tuple[Floats, Ids]:
         """See `port.Index.search`. Walks the graph, or scans where the plan says that this is cheaper or surer."""
         allowed = self.rows if allow is None else int(np.count_nonzero(allow))
-        ef = plan(self.rows, allowed, k, options)
+        ef = plan(self.rows, allowed, k, self._metric, options)
         if ef is None:
             return self._exact.search(queries, k, allow=allow, options=options)
         found = self._walk(queries, candidates(k, self.rows), ef, None if allowed == self.rows else allow)

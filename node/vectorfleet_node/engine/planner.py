@@ -10,24 +10,28 @@ from __future__ import annotations
 
 from typing import Final
 
+from vectorfleet.schema import Metric
+
 from vectorfleet_node.engine.port import SearchOptions
 
 DEFAULT_EF: Final = (
     200  # fp16 graphs with M = 16 reach .98-.99 recall@10 on text embeddings (dimensionality 17-19) at 128-200
 )
 FEW_ROWS: Final = 10_000  # scanned in a few milliseconds at most, with recall 1
+FEW_ROWS_BY_DOT: Final = 50_000  # a graph by inner product leads to the long rows; a filter may allow only others
 _ROWS_PER_EF: Final = 12
 _ALLOWED_PER_HIT: Final = 4  # a filtered walk looks at so many allowed rows for each one it returns
 
 
-def plan(rows: int, allowed: int, k: int, options: SearchOptions) -> int | None:
+def plan(rows: int, allowed: int, k: int, metric: Metric, options: SearchOptions) -> int | None:
     """The ef to walk a graph of `rows` rows with when `allowed` of them may be returned; None: scan these instead."""
     filtered = allowed < rows
-    if options.exact or allowed <= k or (filtered and allowed <= FEW_ROWS):
+    few = FEW_ROWS_BY_DOT if metric is Metric.DOT else FEW_ROWS
+    if options.exact or allowed <= k or (filtered and allowed <= few):
         return None
     ef = max(options.ef or max(DEFAULT_EF, 2 * k), candidates(k, rows))
     if filtered:
-        ef = max(ef, _ALLOWED_PER_HIT * k * rows // allowed)
+        ef = max(int(ef * (rows / allowed) ** 0.5), _ALLOWED_PER_HIT * k * rows // allowed)
     asked_to_walk = options.ef > 0 and not filtered
     if allowed <= _ROWS_PER_EF * ef and not asked_to_walk:
         return None

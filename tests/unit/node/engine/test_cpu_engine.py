@@ -1,0 +1,132 @@
+"""Choosing kinds of index, refusing wrong artefacts, and the plan of a search on a graph."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from vectorfleet.schema import IndexType, Metric
+from vectorfleet_node.engine.artefact import HEADER_BYTES
+from vectorfleet_node.engine.cpu import EXACT_BELOW, CpuEngine
+from vectorfleet_node.engine.planner import DEFAULT_EF, FEW_ROWS, FEW_ROWS_BY_DOT, plan
+from vectorfleet_node.engine.port import SearchOptions
+
+ENGINE = CpuEngine(build_threads=1)
+VECTORS = np.random.default_rng(1).standard_normal((300, 12)).astype(np.float32)
+KINDS = [IndexType.EXACT, IndexType.HNSW]
+
+
+def test_auto_scans_small_segments_and_builds_graphs_for_large_ones() -> None:
+    assert ENGINE.choose(IndexType.AUTO, EXACT_BELOW - 1, 384) is IndexType.EXACT
+    assert ENGINE.choose(IndexType.AUTO, EXACT_BELOW, 384) is IndexType.HNSW
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_wanted_kind_is_used_whatever_the_size(kind: IndexType) -> None:
+    assert {ENGINE.choose(kind, rows, 8) for rows in (1, 10**7)} == {kind}
+
+
+@pytest.mark.parametrize("kind", [IndexType.CAGRA, IndexType.IVFPQ])
+def test_kinds_that_need_a_gpu_are_refused_in_words(kind: IndexType) -> None:
+    with pytest.raises(ValueError, match=f"{kind} needs a GPU; a CPU node has Auto, Exact and HNSW"):
+        ENGINE.choose(kind, 10, 8)
+
+
+@pytest.mark.parametrize("call", [ENGINE.build, ENGINE.load])
+def test_auto_is_no_kind_to_build(call: object, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="not Auto"):
+        call(IndexType.AUTO, VECTORS, Metric.L2, tmp_path / "index")  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda body: b"",
+        lambda body: body[: HEADER_BYTES - 1],
+        lambda body: body[:-1],
+        lambda body: body + b"\0",
+        lambda body: b"X" + body[1:],
+        lambda body: body[:8] + b"\xff\xff" + body[10:],
+        lambda body: body[:10] + b"\x63" + body[11:],
+    ],
+    ids=["empty", "cut header", "cut", "extended", "magic", "format", "kind"],
+)
+def test_a_damaged_artefact_is_refused(kind: IndexType, damage: object, tmp_path: Path) -> None:
+    path = tmp_path / "index"
+    ENGINE.build(kind, VECTORS, Metric.COSINE, path)
+    path.write_bytes(damage(path.read_bytes()))  # type: ignore[operator]
+    with pytest.raises(ValueError, match="index"):
+        ENGINE.load(kind, VECTORS, Metric.COSINE, path)
+
+
+def test_a_graph_whose_body_is_not_faiss_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "index"
+    ENGINE.build(IndexType.HNSW, VECTORS, Metric.COSINE, path)
+    data = path.read_bytes()
+    path.write_bytes(data[:HEADER_BYTES] + bytes(len(data) - HEADER_BYTES))
+    with pytest.raises(ValueError, match="damaged"):
+        ENGINE.load(IndexType.HNSW, VECTORS, Metric.COSINE, path)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_artefact_over_other_vectors_is_refused(kind: IndexType, tmp_path: Path) -> None:
+    path = tmp_path / "index"
+    ENGINE.build(kind, VECTORS, Metric.COSINE, path)
+    other = KINDS[1 - KINDS.index(kind)]
+    for wanted, vectors, metric in [
+        (kind, VECTORS[:-1], Metric.COSINE),
+        (kind, np.ascontiguousarray(VECTORS[:, :-1]), Metric.COSINE),
+        (kind, VECTORS, Metric.L2),
+        (other, VECTORS, Metric.COSINE),
+    ]:
+        with pytest.raises(ValueError, match=f"is {kind} by Cosine over 300 x 12, not {wanted} by {metric}"):
+            ENGINE.load(wanted, vectors, metric, path)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_vectors_may_be_a_read_only_memory_map(kind: IndexType, tmp_path: Path) -> None:
+    np.save(tmp_path / "vectors.npy", VECTORS)
+    mapped = np.load(tmp_path / "vectors.npy", mmap_mode="r")
+    ENGINE.build(kind, mapped, Metric.COSINE, tmp_path / "index")
+    index = ENGINE.load(kind, mapped, Metric.COSINE, tmp_path / "index")
+    _, ids = index.search(VECTORS[:5], 1, allow=None, options=SearchOptions())
+    assert ids[:, 0].tolist() == list(range(5))
+
+
+def test_an_empty_graph_can_be_built_and_opened(tmp_path: Path) -> None:
+    none = np.empty((0, 12), np.float32)
+    ENGINE.build(IndexType.HNSW, none, Metric.L2, tmp_path / "index")
+    index = ENGINE.load(IndexType.HNSW, none, Metric.L2, tmp_path / "index")
+    _, ids = index.search(VECTORS[:1], 2, allow=None, options=SearchOptions())
+    assert ids.tolist() == [[-1, -1]]
+
+
+def test_the_plan_walks_an_unfiltered_graph_as_widely_as_k_needs() -> None:
+    assert plan(100_000, 100_000, 10, Metric.L2, SearchOptions()) == DEFAULT_EF
+    assert plan(100_000, 100_000, 500, Metric.L2, SearchOptions()) == 1000
+    assert plan(100_000, 100_000, 10, Metric.L2, SearchOptions(ef=64)) == 64
+
+
+def test_the_plan_never_walks_more_narrowly_than_k() -> None:
+    for k in (1, 10, 400, 16_384):
+        assert plan(10**6, 10**6, k, Metric.L2, SearchOptions(ef=1)) > k
+
+
+def test_the_plan_widens_a_filtered_walk_by_the_share_that_is_allowed() -> None:
+    assert plan(10**6, 500_000, 100, Metric.L2, SearchOptions()) == 800
+    assert plan(10**6, 250_000, 100, Metric.L2, SearchOptions(ef=64)) == 1600
+    assert plan(10**6, 250_000, 10, Metric.L2, SearchOptions()) == 2 * DEFAULT_EF
+
+
+def test_the_plan_scans_where_a_walk_would_cost_more() -> None:
+    assert plan(100_000, FEW_ROWS, 10, Metric.L2, SearchOptions()) is None
+    assert plan(10**7, 20_000, 100, Metric.L2, SearchOptions()) is None
+    assert plan(100_000, 100_000, 16_384, Metric.L2, SearchOptions()) is None
+    assert plan(100_000, 100_000, 10, Metric.L2, SearchOptions(exact=True)) is None
+
+
+def test_the_plan_scans_more_rows_by_inner_product() -> None:
+    assert plan(10**6, FEW_ROWS + 1, 1, Metric.L2, SearchOptions(ef=2)) is not None
+    assert plan(10**6, FEW_ROWS_BY_DOT, 1, Metric.DOT, SearchOptions(ef=2)) is None
