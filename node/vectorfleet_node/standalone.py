@@ -46,11 +46,11 @@ _OPEN_SECONDS = 20.0
 _LOOK_SECONDS = 0.01
 
 
-class DataFolderInUse(Exception):
+class DataFolderInUse(OSError):
     """Another server uses the data folder; the message names both."""
 
 
-class BrokenCollection(Exception):
+class BrokenCollection(OSError):
     """A folder below the data folder cannot be read; the message says why."""
 
 
@@ -202,8 +202,9 @@ async def serve(
         on_ready: called with `host:port` once every collection answers.
 
     Raises:
-        DataFolderInUse, BrokenCollection, PortTaken: with a message for a human.
+        DataFolderInUse, BrokenCollection, PortTaken: each an OSError with a message for a human.
     """
+    logs.configure("warning", NODE)
     with locked(data), tempfile.TemporaryDirectory(prefix="vectorfleet-") as cache:
         told = stop_signal()
         secret = PeerSecret(data / ".no-peers")

@@ -33,7 +33,7 @@ _LAST_CALLS_SECONDS = 10.0
 SERVICE = vectorfleet_pb2.DESCRIPTOR.services_by_name["VectorFleet"].full_name
 
 
-class PortTaken(Exception):
+class PortTaken(OSError):
     """A port cannot be listened on; the message names it."""
 
 
