@@ -207,7 +207,7 @@ class AsyncClient:
         """As `Client.load`; the source is read in a thread."""
         began = time.monotonic()
         used = session or self.session
-        uploads = loading.uploads(source, await self.describe(collection), batch_size, skip)
+        uploads = loading.uploads(source, await self.describe(collection), batch_size, in_flight, skip)
         waiting: deque[tuple[int, asyncio.Task[WriteResult]]] = deque()
         stored = skip
 

@@ -232,7 +232,7 @@ class Client:
         """
         began = time.monotonic()
         used = session or self.session
-        uploads = loading.uploads(source, self.describe(collection), batch_size, skip)
+        uploads = loading.uploads(source, self.describe(collection), batch_size, in_flight, skip)
         waiting: deque[tuple[int, Future[WriteResult]]] = deque()
         stored = skip
 

@@ -14,7 +14,8 @@
     ├── ServerError            anything else the server says; a bug or damaged data
     └── SourceError            a file that cannot be read as rows
 
-Called by retry.py, which decides what is tried again. The trap: only Unavailable (and so WriteFailed) may be retried.
+Called by retry.py, which decides by the status what is tried again. The trap: a WriteFailed is what the user gets
+whatever the status was; one that can never succeed (FAILED_PRECONDITION: the request id is too old) is not retried.
 """
 
 from __future__ import annotations
@@ -173,7 +174,7 @@ def from_status(failure: Failure, request_id: str = "") -> VectorFleetError:
     code = failure.code()
     if code is grpc.StatusCode.INVALID_ARGUMENT:
         return InvalidArgument(message, _violations(details))
-    if code is grpc.StatusCode.UNAVAILABLE:
+    if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.ABORTED):
         return Unavailable(message, _missing_shards(details))
     if code in _SIMPLE:
         return _SIMPLE[code](message)

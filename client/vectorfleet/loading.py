@@ -31,10 +31,11 @@ class Upload:
     fields: Mapping[str, list[Any]]
 
 
-def uploads(source: Source, into: CollectionInfo, batch_size: int, skip: int) -> Iterator[Upload]:
+def uploads(source: Source, into: CollectionInfo, batch_size: int, in_flight: int, skip: int) -> Iterator[Upload]:
     """The batches of `source` after its first `skip` rows, as rows of `into`; InvalidArgument where they do not fit."""
-    if batch_size < 1 or skip < 0:
-        raise InvalidArgument(f"batch_size is {batch_size} and skip is {skip}; expected at least 1 and 0")
+    for name, value, least in (("batch_size", batch_size, 1), ("in_flight", in_flight, 1), ("skip", skip, 0)):
+        if value < least:
+            raise InvalidArgument(f"{name} is {value}; expected {least} or more")
     return (fit(batch, into) for batch in source.batches(batch_size, skip))
 
 

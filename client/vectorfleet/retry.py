@@ -1,6 +1,6 @@
 """When a failed call is tried again. Used by both clients around every request.
 
-Only UNAVAILABLE is retried. A read may be repeated; a write is sent again as the same bytes, so with the same request
+Only UNAVAILABLE and ABORTED are retried. A read may be repeated; a write is sent again as the same bytes, so with the same request
 id and floor, and a node applies an id once. The trap: a loop that makes a new request id per attempt doubles rows.
 """
 
@@ -11,7 +11,11 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from vectorfleet.errors import DeadlineExceeded, Failure, Unavailable, VectorFleetError, from_status
+import grpc
+
+from vectorfleet.errors import DeadlineExceeded, Failure, VectorFleetError, from_status
+
+RETRIED = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.ABORTED)
 
 
 @dataclass(frozen=True)
@@ -58,7 +62,7 @@ class Attempts:
         error = from_status(failure, request_id)
         if isinstance(error, DeadlineExceeded) and self._last is not None:
             raise self._last  # why the time ran out says more than that it did
-        if not isinstance(error, Unavailable):
+        if failure.code() not in RETRIED:
             raise error
         self._last = error
         self._failures += 1

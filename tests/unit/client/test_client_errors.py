@@ -90,6 +90,13 @@ def test_an_unknown_status_keeps_its_name() -> None:
     assert (error.code, str(error)) == ("DATA_LOSS", "rotten segment")
 
 
+def test_a_write_that_can_never_land_is_not_retried() -> None:
+    with pytest.raises(WriteFailed):
+        attempts(9.0, Clock()).pause(Failed(grpc.StatusCode.FAILED_PRECONDITION, "too old", [WRITE_FAILURE]))
+    lost = Failed(grpc.StatusCode.ABORTED, "another leader took the slot", [WRITE_FAILURE])
+    assert attempts(9.0, Clock()).pause(lost) > 0
+
+
 class Clock:
     def __init__(self) -> None:
         self.now = 0.0

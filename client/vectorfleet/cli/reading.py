@@ -1,0 +1,115 @@
+"""`vectorfleet search`, `get` and `count`."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Annotated
+
+import typer
+
+from vectorfleet.cli import Failure, options, render
+from vectorfleet.cli import keys as typing_keys
+
+Consistency = Annotated[
+    str, typer.Option("--consistency", help="Strong, Session, Bounded or Eventual; empty: as the collection says.")
+]
+
+
+def search(
+    collection: options.Collection,
+    vector: Annotated[
+        str,
+        typer.Argument(
+            help="Query vector(s): JSON, a file (.json, .npy, .parquet, …) or - for JSON on standard input.",
+            show_default=False,
+        ),
+    ] = "",
+    like: Annotated[str, typer.Option("--like", help="Search with the vector of the row that has this key.")] = "",
+    k: Annotated[int, typer.Option("-k", help="How many rows to find.", min=1)] = 10,
+    filter: options.Filter = "",
+    fields: options.Fields = "*",
+    name: Annotated[str, typer.Option("--vector", help="Which named vector to compare with.")] = "",
+    exact: Annotated[bool, typer.Option("--exact", help="Compare with every row.")] = False,
+    ef: Annotated[int, typer.Option("--ef", help="HNSW: size of the candidate list; 0: chosen from k.", min=0)] = 0,
+    allow_partial: Annotated[
+        bool, typer.Option("--allow-partial", help="Answer without shards that cannot, and say which.")
+    ] = False,
+    consistency: Consistency = "",
+    server: options.Server = options.DEFAULT_SERVER,
+    timeout: options.Timeout = 30.0,
+    as_json: options.Json = False,
+) -> None:
+    """Find the rows most like a vector, or like another row.
+
+    [bold]vectorfleet search articles --like 42 -k 5[/bold]
+
+    [bold]vectorfleet search articles '[0.1, 0.2, 0.3]' --filter 'lang == "en"'[/bold]
+    """
+    if bool(vector) == bool(like):
+        raise typer.BadParameter("give a query vector or --like KEY, one of the two", param_hint="VECTOR")
+    with options.connected(server, timeout) as client:
+        itself = typing_keys.typed(client, collection, [like])[0] if like else None
+        query = typing_keys.vector_of(client, collection, itself, name) if like else typing_keys.queries(vector)
+        result = client.search(
+            collection,
+            query,
+            k=k + 1 if like else k,
+            vector=name,
+            filter=filter,
+            output_fields=options.listed(fields),
+            consistency=consistency or None,
+            allow_partial=allow_partial,
+            exact=exact,
+            ef=ef,
+        )
+    if like:
+        result = replace(result, hits=[[hit for hit in hits if hit.key != itself][:k] for hits in result.hits])
+    if as_json:
+        hits = [[render.row_json(hit) for hit in found] for found in result.hits]
+        render.print_json({"results": hits, "indexes": result.indexes, "missing_shards": result.missing_shards})
+    else:
+        render.print_result(result)
+
+
+def get(
+    collection: options.Collection,
+    keys: Annotated[list[str], typer.Argument(help="Keys of the rows.", show_default=False)],
+    fields: options.Fields = "*",
+    vectors: Annotated[bool, typer.Option("--vectors", help="Show the vectors, too.")] = False,
+    consistency: Consistency = "",
+    server: options.Server = options.DEFAULT_SERVER,
+    timeout: options.Timeout = 30.0,
+    as_json: options.Json = False,
+) -> None:
+    """Read rows by key. Absent keys are left out; finding none is exit code 1."""
+    with options.connected(server, timeout) as client:
+        rows = client.get(
+            collection,
+            typing_keys.typed(client, collection, keys),
+            output_fields=options.listed(fields),
+            include_vectors=vectors,
+            consistency=consistency or None,
+        )
+    if as_json:
+        render.print_json([render.row_json(row) for row in rows])
+    elif rows:
+        render.print_rows(rows)
+    if not rows:
+        raise Failure(f"{collection} has no row with key {', '.join(keys)}")
+
+
+def count(
+    collection: options.Collection,
+    filter: options.Filter = "",
+    consistency: Consistency = "",
+    server: options.Server = options.DEFAULT_SERVER,
+    timeout: options.Timeout = 30.0,
+    as_json: options.Json = False,
+) -> None:
+    """Count the rows, or those that match a filter."""
+    with options.connected(server, timeout) as client:
+        rows = client.count(collection, filter=filter, consistency=consistency or None)
+    if as_json:
+        render.print_json({"count": rows})
+    else:
+        print(rows)

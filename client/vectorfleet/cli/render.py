@@ -1,0 +1,131 @@
+"""Rows, hits and states as tables for humans or JSON for programs. Used by every command that prints."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from vectorfleet.values import CollectionInfo, Hit, Row, SearchResult
+
+
+def print_json(value: Any) -> None:
+    """One JSON document on standard output."""
+    json.dump(value, sys.stdout, ensure_ascii=False, default=_plain)
+    sys.stdout.write("\n")
+
+
+def _plain(value: Any) -> Any:
+    return value.tolist() if hasattr(value, "tolist") else str(value)
+
+
+def row_json(row: Row | Hit) -> dict[str, Any]:
+    """A row or hit as an object."""
+    told: dict[str, Any] = {"key": row.key}
+    if hasattr(row, "score"):
+        told["score"] = row.score
+    told["fields"] = dict(row.fields)
+    if row.vectors:
+        told["vectors"] = {name: vector.tolist() for name, vector in row.vectors.items()}
+    return told
+
+
+def print_rows(rows: Sequence[Row] | Sequence[Hit], title: str = "") -> None:
+    """A table: key, score where there is one, a column per field and vector."""
+    fields = list(dict.fromkeys(name for row in rows for name in row.fields))
+    vectors = list(dict.fromkeys(name for row in rows for name in row.vectors))
+    scored = any(hasattr(row, "score") for row in rows)
+    table = _table(title, ["key", *(["score"] if scored else []), *fields, *vectors])
+    for row in rows:
+        score = [f"{row.score:.4f}"] if hasattr(row, "score") else []
+        shown = [_cell(row.fields.get(name)) for name in fields] + [_vector(row.vectors.get(name)) for name in vectors]
+        table.add_row(_cell(row.key), *score, *shown)
+    _print(table)
+
+
+def print_result(result: SearchResult) -> None:
+    """The hits, one table per query, and what answered."""
+    from rich.console import Console
+
+    for number, hits in enumerate(result.hits, start=1):
+        print_rows(hits, f"query {number}" if len(result.hits) > 1 else "")
+    told = Console(stderr=True)
+    told.print(f"[dim]answered by: {', '.join(result.indexes) or 'no index'}[/dim]")
+    if result.missing_shards:
+        told.print(f"[yellow]shards that did not answer: {', '.join(map(str, result.missing_shards))}[/yellow]")
+
+
+def print_collections(collections: Iterable[CollectionInfo]) -> None:
+    """One line per collection."""
+    table = _table("", ["collection", "rows", "shards", "ready", "vectors", "fields"])
+    for info in collections:
+        vectors = ", ".join(f"{each.name}: {each.dimensions} x {each.metric}" for each in info.vectors)
+        copies = [copy for shard in info.shards for copy in shard.replicas]
+        ready = f"{sum(copy.ready for copy in copies)}/{len(copies)} copies"
+        fields = ", ".join(f"{each.name}: {each.type}" for each in info.fields)
+        table.add_row(info.name, f"{info.rows:,}", str(len(info.shards)), ready, vectors, fields)
+    _print(table)
+
+
+def print_shards(info: CollectionInfo) -> None:
+    """One line per copy of a shard."""
+    table = _table("", ["shard", "node", "state", "rows", "growing", "position", "indexes", "message"])
+    for shard in info.shards:
+        for copy in shard.replicas:
+            state = "ready" if copy.ready else "loading" if copy.reachable else "unreachable"
+            colour = {"ready": "green", "loading": "yellow"}.get(state, "red")
+            table.add_row(
+                str(shard.id),
+                copy.node + (" (leader)" if copy.leader else ""),
+                f"[{colour}]{state}[/{colour}]",
+                f"{copy.rows:,}",
+                f"{copy.growing_rows:,}",
+                f"{copy.position:,}",
+                ", ".join(copy.indexes),
+                _cell(copy.message),
+            )
+        table.add_section()
+    _print(table)
+
+
+def _table(title: str, columns: Iterable[str]) -> Table:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(title=title or None, box=box.SIMPLE_HEAD, title_justify="left")
+    numbers = {"score", "rows", "growing", "position", "shards", "shard"}
+    for column in columns:
+        table.add_column(_cell(column), justify="right" if column in numbers else "left", overflow="fold")
+    return table
+
+
+def _print(table: Table) -> None:
+    from rich.console import Console
+
+    Console(highlight=False).print(table)
+
+
+def _cell(value: Any) -> str:
+    from rich.markup import escape
+
+    return "" if value is None else escape(str(value))
+
+
+def _vector(vector: Any) -> str:
+    if vector is None:
+        return ""
+    head = ", ".join(f"{number:.3f}" for number in vector[:3].tolist())
+    return f"\\[{head}{', …' if len(vector) > 3 else ''}]"
+
+
+def as_dict(value: Any) -> Any:
+    """A frozen value of the SDK, with all it holds, as JSON types."""
+    from dataclasses import asdict, is_dataclass
+
+    if is_dataclass(value) and not isinstance(value, type):
+        return asdict(value)
+    return dict(value) if isinstance(value, Mapping) else value
