@@ -1,7 +1,8 @@
 """When a failed call is tried again. Used by both clients around every request.
 
-Only UNAVAILABLE and ABORTED are retried. A read may be repeated; a write is sent again as the same bytes, so with the same request
-id and floor, and a node applies an id once. The trap: a loop that makes a new request id per attempt doubles rows.
+Only UNAVAILABLE and ABORTED are retried. A read may be repeated; a write is sent again as the same bytes, so with the
+same request id and floor, and a node applies an id once. The trap: a loop that makes a new request id per attempt
+doubles rows.
 """
 
 from __future__ import annotations
