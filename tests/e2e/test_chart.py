@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 
 import pytest
+import yaml
 from clusters import ROOT, Commands
 from conftest import RELEASE, SYSTEM
 from fleet import Fleet
@@ -48,13 +49,16 @@ def test_a_bad_value_is_refused_with_its_place_and_what_is_allowed(
 
 def test_watched_namespaces_get_the_rights_and_no_other(cluster: Commands) -> None:
     rendered = cluster.helm("template", RELEASE, CHART, "--set", "watchNamespaces={search,ads}").stdout
+    parts = [part for part in yaml.safe_load_all(rendered) if part]
     bound = [
-        part for part in rendered.split("\n---\n") if "kind: RoleBinding" in part and "name: vectorfleet\n" in part
+        (part["kind"], part["metadata"].get("namespace"))
+        for part in parts
+        if part.get("roleRef", {}).get("name") == RELEASE
     ]
-    assert len(bound) == 2
-    assert "namespace: search" in rendered
-    assert 'value: "search,ads"' in rendered
-    assert "kind: ClusterRoleBinding\nmetadata:\n  name: vectorfleet\n" not in rendered
+    assert sorted(bound) == [("RoleBinding", "ads"), ("RoleBinding", "search")]
+    (deployment,) = [part for part in parts if part["kind"] == "Deployment"]
+    environment = deployment["spec"]["template"]["spec"]["containers"][0]["env"]
+    assert {"name": "VECTORFLEET_OPERATOR_NAMESPACES", "value": "search,ads"} in environment
 
 
 def test_the_operator_passes_the_restricted_pod_security_standard(operator: Commands) -> None:
