@@ -23,7 +23,8 @@ def settings() -> kopf.OperatorSettings:
     """Kopf's settings: no events and no peering of its own, watches that notice when they hang."""
     made = kopf.OperatorSettings()
     made.posting.enabled = False
-    made.persistence.finalizer = names.FINALIZER
+    # Not our own finalizer: Kopf takes its own off whatever has no handler for deletions.
+    made.persistence.finalizer = f"{names.GROUP}/unused"
     made.watching.server_timeout = 300
     made.watching.client_timeout = 310
     made.watching.connect_timeout = 10

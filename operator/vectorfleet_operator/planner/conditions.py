@@ -14,7 +14,8 @@ from vectorfleet_operator.model.status import MAX_MESSAGE, Condition, ConditionS
 from vectorfleet_operator.planner.health import Problem
 
 Verdict = tuple[str, bool | None, str, str]  # type, whether it holds (None: unknown), reason, message
-PROGRESSING, SUSPENDED, INVALID, APPLY_FAILED = "Progressing", "Suspended", "InvalidSpec", "ApplyFailed"
+PROGRESSING, SUSPENDED, INVALID = "Progressing", "Suspended", "InvalidSpec"
+APPLY_FAILED, UNAVAILABLE = "ApplyFailed", "ShardsUnavailable"
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,7 @@ class State:
     """What the conditions follow from."""
 
     suspended: bool
+    served: bool  # this generation was Ready, and since then only lost shards
     known: bool  # false until the fleet's StatefulSet exists
     problem: Problem | None
     rolled_out: bool
@@ -92,13 +94,14 @@ def _ready(state: State) -> Verdict:
         return ("Ready", False, PROGRESSING, state.doing or "the spec is being rolled out")
     if state.unavailable:
         message = f"no node serves {shard_list(state.unavailable)}"
-        return ("Ready", False, "ShardsUnavailable", f"{message}; {state.doing}" if state.doing else message)
+        reason = UNAVAILABLE if state.served else PROGRESSING
+        return ("Ready", False, reason, f"{message}; {state.doing}" if state.doing else message)
     return ("Ready", True, "Ready", "the spec is rolled out and every shard serves")
 
 
 def _redundancy(state: State) -> list[Verdict]:
     if state.unavailable:
-        reason = SUSPENDED if state.suspended else "ShardsUnavailable"
+        reason = SUSPENDED if state.suspended else UNAVAILABLE
         available = ("Available", False, reason, f"no node serves {shard_list(state.unavailable)}")
     else:
         available = ("Available", True, "EveryShardServes", "every shard has a replica that serves")

@@ -31,6 +31,7 @@ from vectorfleet_operator.model.status import (
 )
 from vectorfleet_operator.planner.conditions import (
     APPLY_FAILED,
+    UNAVAILABLE,
     State,
     Verdict,
     conditions,
@@ -107,6 +108,7 @@ def build(observed: Observed, situation: Situation, now: datetime) -> Status:
         suspended=spec.suspend,
         known=observed.child("StatefulSet", names.stateful_set(observed.name)) is not None,
         problem=problem,
+        served=was_ready(before, observed.generation) or _lost_shards(before),
         rolled_out=_is_rolled_out(observed, situation) or was_ready(before, observed.generation),
         unavailable=unavailable,
         incomplete=incomplete,
@@ -191,6 +193,11 @@ def was_ready(status: Status, generation: int) -> bool:
     """Whether this generation of the spec was Ready in that status."""
     ready = condition(status, "Ready")
     return ready is not None and ready.status is ConditionStatus.TRUE and ready.observed_generation == generation
+
+
+def _lost_shards(status: Status) -> bool:
+    ready = condition(status, "Ready")
+    return ready is not None and ready.reason == UNAVAILABLE
 
 
 def _problem(observed: Observed, situation: Situation) -> Problem | None:
