@@ -33,35 +33,21 @@ class StartError(Exception):
     """The process cannot do what it was started for; the message is one line for a human."""
 
 
-def own_address(topology: Topology | None, settings: NodeSettings) -> str:
-    """How the others reach this node: as the topology says, else by its name."""
-    nodes = topology.nodes if topology else ()
-    return next((node.peer for node in nodes if node.name == settings.node), f"{settings.node}:{settings.peer_port}")
-
-
 async def serve(settings: NodeSettings) -> None:
     """Serves a fleet's node until SIGTERM or SIGINT."""
     told = stop_signal()
     secret = PeerSecret(settings.peer_secret)
-    address = own_address(_read_topology_or_none(settings), settings)
-    identity = Identity(settings.node, secrets.token_hex(16), address)
+    identity = Identity(settings.node, secrets.token_hex(16))
     node, metrics = Assembly(identity, settings.cache, secret, lambda: read_folder(settings.credentials)).build()
     server = NodeServer(node, metrics, secret)
     await server.start(Ports(settings.host, settings.api_port, settings.peer_port, settings.http_port))
     node.start()
     following = asyncio.create_task(node.topology.follow(settings.topology))
     watch_task(following, "topology file")
-    logs.logger().info("serving", address=address, owner=identity.owner)
+    logs.logger().info("serving", owner=identity.owner)
     await told.wait()
     await stop_task(following)
     await finish(node, server, settings.drain_seconds)
-
-
-def _read_topology_or_none(settings: NodeSettings) -> Topology | None:
-    try:
-        return Topology.model_validate_json(settings.topology.read_bytes())
-    except (OSError, ValueError):
-        return None  # the holder tells what is wrong with it, and reads it again
 
 
 async def purge_all(settings: NodeSettings) -> None:
@@ -88,5 +74,5 @@ def main() -> None:
         logs.configure(settings.log_level, settings.node)
         work: Coroutine[Any, Any, None] = purge_all(settings) if arguments.command == "purge" else serve(settings)
         uvloop.run(work)
-    except (SettingsError, StartError, PortTaken, StorageError) as error:
+    except (SettingsError, StartError, PortTaken, StorageError, ValueError) as error:
         sys.exit(f"vectorfleet-node: {error}")

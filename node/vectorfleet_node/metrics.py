@@ -59,7 +59,7 @@ class Metrics:
         )
         self.log_append_seconds = Histogram(
             "vectorfleet_node_log_append_seconds",
-            "From a write's arrival at its leader until it is durable",
+            "From sending a record to the store until it is known to be in the log",
             buckets=_SECONDS,
             registry=self.registry,
         )

@@ -208,7 +208,7 @@ async def serve(
     with locked(data), tempfile.TemporaryDirectory(prefix="vectorfleet-") as cache:
         told = stop_signal()
         secret = PeerSecret(data / ".no-peers")
-        identity = Identity(NODE, secrets.token_hex(16), _ADDRESS)
+        identity = Identity(NODE, secrets.token_hex(16))
         node, metrics = Assembly(identity, Path(cache), secret, dict).build()
         alone = Standalone(data, node)
         server = NodeServer(node, metrics, secret, alone.create)

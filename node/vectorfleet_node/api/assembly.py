@@ -73,7 +73,9 @@ class Assembly:
             open_store=lambda location: self._open(location, metrics),
             adopt=_adopt,
             keeper=_keeper,
-            make_replica=lambda hosted: self._replica(hosted, engine, metrics),
+            make_replica=lambda hosted: self._replica(
+                hosted, node.topology.addresses().get(node.name, ""), engine, metrics
+            ),
         )
         rng = random.Random()  # noqa: S311 - spreads load and elections; no secret depends on it
         node = Node(self.identity, environment, Peers(self.secret), rng)
@@ -86,7 +88,7 @@ class Assembly:
         renewing = RenewingStore(location, self.credentials, connect=self.connect)
         return ObservedStore(renewing, observe, time.monotonic)
 
-    def _replica(self, hosted: HostedShard, engine: Engine, metrics: Metrics) -> ShardReplica:
+    def _replica(self, hosted: HostedShard, address: str, engine: Engine, metrics: Metrics) -> ShardReplica:
         remote = hosted.topology.storage.url.startswith(_REMOTE)
         return ShardReplica(
             hosted.store,
@@ -96,7 +98,7 @@ class Assembly:
             engine,
             hosted.cache,
             owner=self.identity.owner,
-            address=self.identity.address,
+            address=address,
             clock=SystemClock(),
             sleep=asyncio.sleep,
             new_id=new_id,

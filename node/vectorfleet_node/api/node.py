@@ -52,7 +52,7 @@ class Node:
         self.writer = Writer(identity.node, self.append, self._leader_here, peers, addresses)
         self.local = LocalReads(self.replica, self.schema, self._threads)
         self.describer = Describer(identity.node, self._own_shard, self.watch)
-        self.supervisor = Supervisor(identity, peers, self._placed, lambda: rng.uniform(0, _JITTER_SECONDS))
+        self.supervisor = Supervisor(identity, peers, addresses, self._placed, lambda: rng.uniform(0, _JITTER_SECONDS))
 
     @property
     def name(self) -> str:
@@ -206,15 +206,15 @@ class Node:
     async def append(
         self, collection: str, shard: int, request_id: str, floor: int, part: UpsertPart | DeletePart, take_over: bool
     ) -> int:
-        """Appends to a shard that this node leads; with `take_over` it leads first if the present leader is silent."""
+        """Appends to a shard that this node leads; with `take_over` it leads first if the present leader is gone."""
         replica = self.replica(collection, shard)
         if replica is None:
             raise NotReady(f"shard {shard} of {collection} is not on node {self.name}")
         try:
             return await _append(replica, request_id, floor, part)
         except NotLeader:
-            silent = take_over and not await self.supervisor.answers(collection, replica)
-            if not silent or not await self.supervisor.lead(collection, replica):
+            gone = take_over and await self.supervisor.gone(collection, replica)
+            if not gone or not await self.supervisor.lead(collection, replica):
                 raise
         return await _append(replica, request_id, floor, part)
 

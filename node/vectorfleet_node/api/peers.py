@@ -35,6 +35,8 @@ CHANNEL_OPTIONS = (
     ("grpc.keepalive_timeout_ms", 5_000),
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.max_pings_without_data", 0),
+    # A pod comes back under another address, and gRPC asks DNS at most each 30 s by default.
+    ("grpc.dns_min_time_between_resolutions_ms", 1_000),
     # A pod that comes back has to be found at once: the default back-off grows to two minutes.
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 500),

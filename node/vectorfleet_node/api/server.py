@@ -30,6 +30,7 @@ from vectorfleet_node.metrics import Metrics
 
 _HEALTH_SECONDS = 0.25
 _LAST_CALLS_SECONDS = 10.0
+_LAST_PEER_CALLS_SECONDS = 3.0
 SERVICE = vectorfleet_pb2.DESCRIPTOR.services_by_name["VectorFleet"].full_name
 
 
@@ -88,9 +89,9 @@ class NodeServer:
         await asyncio.sleep(seconds)
 
     async def stop(self) -> None:
-        """Lets calls in flight finish, within 10 s, and stops listening: the public port first."""
-        for server in self._servers:
-            await server.stop(_LAST_CALLS_SECONDS)
+        """Lets calls in flight finish, within 10 s and 3 s, and stops listening: the public port first."""
+        for server, seconds in zip(self._servers, (_LAST_CALLS_SECONDS, _LAST_PEER_CALLS_SECONDS), strict=False):
+            await server.stop(seconds)
         await stop_task(self._health_task)
         await self._http.stop()
 

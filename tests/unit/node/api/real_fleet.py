@@ -145,7 +145,7 @@ class RealFleet:
         secret.write_text(f"{SECRET}\nolder secret\n")
         for name in names:
             port = free_port()
-            identity = Identity(name, f"owner-{name}-{next(_numbers)}", f"127.0.0.1:{port}")
+            identity = Identity(name, f"owner-{name}-{next(_numbers)}")
             assembly = Assembly(
                 identity, self.folder / name, PeerSecret(secret), dict, connect=lambda location, credentials: self.store
             )
@@ -195,6 +195,7 @@ class RealFleet:
             if any(entry.node.waiting() for entry in self.running.values()):
                 return False
             for entry in self.running.values():
+                await entry.node.watch.ask()
                 described = await entry.api.Describe(pb.DescribeRequest(collection=NAME))
                 for shard in described.collections[0].shards:
                     if sum(replica.leader for replica in shard.replicas) != 1:
