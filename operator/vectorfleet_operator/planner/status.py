@@ -238,8 +238,10 @@ def _doing(
     if fleet.moving:
         return Doing("Move", f"moving {shard_list(sorted(fleet.moving))}", "the new replicas to serve")
     if pods < spec.nodes.count or not fleet.settled:
-        begun = "ScaleUp" if observed.data_uid else "Create"
-        return Doing(begun, f"{pods} of {spec.nodes.count} pods exist", _trouble(observed) or "pods to be scheduled")
+        scheduled = sum(bool(pod.host) for pod in observed.pods)
+        begun = "Start" if observed.data_uid else "Create"
+        step = f"{scheduled} of {spec.nodes.count} pods are scheduled"
+        return Doing(begun, step, _trouble(observed) or "pods to be scheduled")
     if incomplete:
         kind = "Repair" if observed.data_uid and not unavailable else "Start"
         return Doing(kind, f"loading {shard_list(incomplete)}", _trouble(observed) or "the replicas to serve")
