@@ -16,7 +16,7 @@ from vectorfleet.session import Session
 from vectorfleet.v1 import vectorfleet_pb2 as pb
 
 Result = TypeVar("Result")
-MAX_REQUEST_BYTES = 16 << 20  # well under the 64 MiB that nodes accept
+MAX_REQUEST_BYTES = 16 << 20  # far below the 512 MiB that nodes accept: a retry repeats all of it
 
 
 @dataclass(frozen=True)
