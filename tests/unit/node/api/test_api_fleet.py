@@ -8,6 +8,8 @@ import grpc
 import numpy as np
 import pytest
 from google.rpc import error_details_pb2
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from grpc_status import rpc_status
 from real_fleet import NAME, PLACEMENT, RealFleet, eventually, search, upsert, vectors
 from vectorfleet.v1 import peer_pb2, peer_pb2_grpc
@@ -265,3 +267,25 @@ async def test_a_released_claim_stops_the_fleet_and_readiness_tells(three: RealF
     await eventually(stopped, what="every node has stopped serving")
     assert "released" in " ".join(three.running["n1"].node.waiting())
     assert all(list(entry.node.reports()) == [] for entry in three.running.values())
+
+
+async def test_health_and_reflection_follow_readiness_and_a_draining_node_still_answers(one: RealFleet) -> None:
+    entry = one.running["n0"]
+    health = health_pb2_grpc.HealthStub(entry.channel)
+    service = "vectorfleet.v1.VectorFleet"
+
+    async def status() -> int:
+        return int((await health.Check(health_pb2.HealthCheckRequest(service=service))).status)
+
+    async def serving() -> bool:
+        return await status() == health_pb2.HealthCheckResponse.SERVING
+
+    await eventually(serving, what="health says SERVING")
+    asked = reflection_pb2.ServerReflectionRequest(list_services="")
+    async for answer in reflection_pb2_grpc.ServerReflectionStub(entry.channel).ServerReflectionInfo(iter([asked])):
+        names = {found.name for found in answer.list_services_response.service}
+        assert {service, "grpc.health.v1.Health"} <= names
+    await entry.server.drain(0.0)
+    assert await status() == health_pb2.HealthCheckResponse.NOT_SERVING
+    assert entry.node.report().draining
+    assert await count(entry.api) == 0
