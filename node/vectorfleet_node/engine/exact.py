@@ -46,9 +46,8 @@ class ExactIndex:
 
     @cached_property
     def _lengths(self) -> Floats:
-        """(rows,) float32 Euclidean lengths, made by the first search: one pass over the vectors."""
-        lengths: Floats = np.sqrt(np.einsum("ij,ij->i", self._vectors, self._vectors))
-        return lengths
+        """(rows,) float32, made by the first search of all rows: one pass over the vectors."""
+        return _lengths(self._vectors)
 
     def search(self, queries: Floats, k: int, *, allow: Mask | None, options: SearchOptions) -> tuple[Floats, Ids]:
         """See `port.Index.search`; `options` change nothing here."""
@@ -89,9 +88,11 @@ class ExactIndex:
 
     def _bounds(self, queries: Floats, rows: slice | Ids, allow: Mask | None) -> tuple[Floats, Floats]:
         """(queries, rows) lower and upper bounds of a value that orders rows as the score does; -inf: not allowed."""
-        lengths = self._lengths[rows]
-        values: Floats = queries @ self._vectors[rows].T
-        query_lengths = np.sqrt(np.einsum("ij,ij->i", queries, queries))[:, None]
+        part = self._vectors[rows]
+        # A few rows of a large memory map must not cost a pass over all of it.
+        lengths = self._lengths[rows] if isinstance(rows, slice) else _lengths(part)
+        values: Floats = queries @ part.T
+        query_lengths = _lengths(queries)[:, None]
         # The error of a float32 dot product of d terms grows as sqrt(d) roundings; 4 leaves room.
         unit = np.float32(4 * np.finfo(np.float32).eps * np.sqrt(queries.shape[1]))
         if self._metric is Metric.COSINE:
@@ -105,3 +106,8 @@ class ExactIndex:
         if allow is not None and isinstance(rows, slice):
             values = np.where(allow[rows], values, np.float32(-np.inf))
         return values - slack, values + slack
+
+
+def _lengths(vectors: Floats) -> Floats:
+    lengths: Floats = np.sqrt(np.einsum("ij,ij->i", vectors, vectors))
+    return lengths

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
-from vectorfleet.schema import CollectionSchema, KeyType, Metric, VectorSchema
+from vectorfleet.schema import CollectionSchema, Metric, VectorSchema
 
 from vectorfleet_node.engine.port import Floats, SearchOptions
 from vectorfleet_node.query.errors import InvalidQuery
@@ -96,14 +96,6 @@ def check_vectors(vector: VectorSchema, array: Floats, keys: Sequence[Key]) -> N
     if problem:
         row, what = problem
         raise InvalidQuery(field, f"row {row} (key {keys[row]!r}) {what}")
-
-
-def check_keys(schema: CollectionSchema, field: str, keys: Sequence[Key]) -> None:
-    """Refuses keys of the other type than the collection's. `field`: where the request holds them."""
-    wanted = str if schema.key is KeyType.STRING else int
-    for number, key in enumerate(keys):
-        if not isinstance(key, wanted):
-            raise InvalidQuery(field, f"key {number} is {key!r}; keys of this collection are {schema.key}")
 
 
 def _first_problem(vector: VectorSchema, array: Floats) -> tuple[int, str] | None:

@@ -8,6 +8,7 @@ from vectorfleet.schema import IndexType, Metric
 from vectorfleet_node.engine import exact
 from vectorfleet_node.engine.exact import ExactIndex
 from vectorfleet_node.engine.port import SearchOptions
+from vectorfleet_node.engine.scoring import rank
 
 OPTIONS = SearchOptions()
 METRICS = list(Metric)
@@ -89,3 +90,12 @@ def test_an_index_over_no_rows_answers_with_nothing() -> None:
     assert (index.rows, index.kind) == (0, IndexType.EXACT)
     assert ids.tolist() == [[-1] * 3] * 2
     assert (scores == -np.inf).all()
+
+
+def test_candidates_in_any_order_are_ranked_by_score_and_then_row_number() -> None:
+    vectors = np.ones((1000, 3), np.float32)
+    vectors[7] = 2
+    rows = np.random.default_rng(4).permutation(1000)
+    scores, ids = rank(vectors, rows, np.ones(3, np.float32), Metric.DOT, 200)
+    assert ids.tolist() == [7, *(row for row in range(200) if row != 7)]
+    assert scores.tolist() == [6.0] + [3.0] * 199

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from vectorfleet.schema import CollectionSchema, KeyType, Metric
+from vectorfleet.schema import CollectionSchema, Metric
 from vectorfleet_node.query.errors import FilterError, InvalidQuery
-from vectorfleet_node.query.validate import check_keys, check_vectors, resolve_output_fields, search_spec
+from vectorfleet_node.query.validate import check_vectors, resolve_output_fields, search_spec
 from views import schema
 
 COLLECTION = schema(Metric.COSINE, dimensions=4)
@@ -91,13 +91,6 @@ def test_vectors_that_must_not_be_stored_are_refused_with_row_and_key(array: np.
 def test_the_largest_fp16_and_no_rows_are_accepted() -> None:
     check_vectors(COLLECTION.vectors[0], spoiled(-65_504), ["a", "b", "c"])
     check_vectors(COLLECTION.vectors[0], GOOD[:0], [])
-
-
-def test_keys_of_the_other_type_are_refused() -> None:
-    check_keys(COLLECTION, "keys", ["a"])
-    check_keys(schema(key=KeyType.INT64), "keys", [1])
-    with pytest.raises(InvalidQuery, match="key 1 is 5; keys of this collection are String"):
-        check_keys(COLLECTION, "keys", ["a", 5])
 
 
 def test_a_collection_without_fields_says_so() -> None:
