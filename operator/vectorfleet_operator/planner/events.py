@@ -12,7 +12,7 @@ from vectorfleet_operator.planner.actions import Emit, EventType
 from vectorfleet_operator.planner.fleet import Fleet, stored_topology
 from vectorfleet_operator.planner.status import condition
 
-QUIET_REASONS = ("Progressing",)
+QUIET_REASONS = ("Progressing", "Deleting")
 
 
 def transitions(before: Status, after: Status) -> list[Emit]:

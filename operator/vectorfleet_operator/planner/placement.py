@@ -6,6 +6,7 @@ hosts do: `place(..., place(...))` changes nothing, which is what keeps a steady
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -41,6 +42,10 @@ class _Search:
         self.load = Counter(dict.fromkeys(self.hosts, 0))
         self.load.update(node for nodes in self.held.values() for node in nodes)
 
+        self.together = Counter(
+            frozenset(pair) for nodes in self.held.values() for pair in itertools.combinations(nodes, 2)
+        )
+
     def run(self) -> dict[int, tuple[str, ...]]:
         for shard, nodes in self.held.items():
             while len(nodes) < self.replicas:
@@ -56,6 +61,7 @@ class _Search:
         return [name for name in self.hosts if name not in nodes]
 
     def _add(self, shard: int, node: str) -> None:
+        self.together.update(frozenset((node, other)) for other in self.held[shard])
         self.held[shard].append(node)
         self.load[node] += 1
 
@@ -65,8 +71,10 @@ class _Search:
         self.load[old] -= 1
         self.load[new] += 1
 
-    def _preference(self, nodes: Sequence[str], name: str) -> tuple[tuple[int, int], int, int]:
-        return self._crowding([*nodes, name]), self.load[name], self.rank[name]
+    def _preference(self, nodes: Sequence[str], name: str) -> tuple[tuple[int, int], int, int, int]:
+        """Less crowded, less loaded, then with partners it has few shards with: a lost node's load goes to many."""
+        shared = sum(self.together[frozenset((name, node))] for node in nodes)
+        return self._crowding([*nodes, name]), self.load[name], shared, self.rank[name]
 
     def _crowding(self, nodes: Sequence[str]) -> tuple[int, int]:
         """How close together a shard's nodes stand, by zone and then by host; lower is better."""
