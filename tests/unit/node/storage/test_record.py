@@ -123,6 +123,11 @@ def test_a_record_in_anothers_place_is_damage(uid: str, shard: int, position: in
         decode(encode(EXAMPLE), uid=uid, shard=shard, position=position)
 
 
+def test_bytes_behind_the_last_value_are_damage() -> None:
+    with pytest.raises(DataLoss, match="malformed"):
+        read(with_checksum(encode(EXAMPLE)[:-4] + b"x"))
+
+
 def test_a_newer_format_is_told_from_damage() -> None:
     content = bytearray(encode(EXAMPLE)[:-4])
     content[4:6] = (2).to_bytes(2, "little")

@@ -120,12 +120,43 @@ class ChecksThenWrites(MemoryStore):
         return absent
 
 
+class OverwritesOnceSettled(MemoryStore):
+    """Refuses, and overwrites all the same, after the object has been read."""
+
+    read = False
+
+    async def get(self, key: str) -> bytes | None:
+        self.read = True
+        return await super().get(key)
+
+    async def create(self, key: str, body: bytes) -> bool:
+        created = await super().create(key, body)
+        if self.read:
+            await self.put(key, body)
+        return created
+
+
+class AcceptsRivals(MemoryStore):
+    """Keeps the first of those that come at once, and tells all of them that they won."""
+
+    read = False
+
+    async def get(self, key: str) -> bytes | None:
+        self.read = True
+        return await super().get(key)
+
+    async def create(self, key: str, body: bytes) -> bool:
+        return await super().create(key, body) or not self.read
+
+
 class Undecided(MemoryStore):
     async def create(self, key: str, body: bytes) -> bool:
         return False
 
 
-@pytest.mark.parametrize("unsafe", [Overwrites, OverwritesQuietly, ChecksThenWrites])
+@pytest.mark.parametrize(
+    "unsafe", [Overwrites, OverwritesQuietly, ChecksThenWrites, OverwritesOnceSettled, AcceptsRivals]
+)
 async def test_a_store_that_breaks_create_if_absent_is_found_out(unsafe: type[MemoryStore]) -> None:
     store = unsafe()
     with pytest.raises(UnsafeStore):
