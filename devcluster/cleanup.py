@@ -32,7 +32,7 @@ def remove(folders: Folders, keep_s3: bool) -> None:
     if not folders.state.exists():
         return
     for path in folders.state.iterdir():
-        if keep_s3 and path == folders.s3:
+        if keep_s3 and path == folders.s3 and any(path.iterdir()):
             continue
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)

@@ -82,18 +82,19 @@ def status() -> None:
     cluster = Cluster()
     description = cluster.description()
     ready = cluster.api().ready_nodes()
-    table = Table("program", "pid", "log")
+    table = Table("program", "pid")
     stopped = False
     for name in cluster.supervisor.names():
         process = cluster.supervisor.find(name)
         stopped |= process is None
-        table.add_row(name, str(process.pid) if process else "stopped", str(cluster.supervisor.log(name)))
+        table.add_row(name, str(process.pid) if process else "ended")
     Reporter().console.print(table)
     for machine in layout.nodes(description.nodes):
         condition = "Ready" if ready.get(machine.name) else "NotReady"
         typer.echo(f"node {machine.name}: {condition}, {machine.address}, pods {machine.pods}")
-    typer.echo(f"S3: {cluster.s3.endpoint}  registry: {layout.REGISTRY}  KUBECONFIG={cluster.kubeconfig}")
-    if stopped or len(ready) < description.nodes or not all(ready.values()):
+    typer.echo(f"S3 {cluster.s3.endpoint}, registry {layout.REGISTRY}, logs in {cluster.folders.logs}")
+    typer.echo(f"export KUBECONFIG={cluster.kubeconfig} PATH={cluster.bin}:$PATH")
+    if stopped or not cluster.all_ready():
         raise typer.Exit(1)
 
 

@@ -29,13 +29,14 @@ from devcluster import (
 )
 from devcluster.api import Api
 from devcluster.errors import DevclusterError
-from devcluster.images import Images
+from devcluster.images import PARTS, Images, SystemImages
 from devcluster.layout import CONTROL_PLANE, Folders, Machine
 from devcluster.pki import User
 from devcluster.processes import Supervisor
 from devcluster.programs import Program
 from devcluster.progress import Reporter
 from devcluster.s3 import S3
+from devcluster.stock import Stock
 
 
 class Cluster:
@@ -163,6 +164,11 @@ class Cluster:
         """The API server, asked as administrator."""
         return Api(self.kubeconfig, self.folders.pki / "ca.crt")
 
+    def all_ready(self) -> bool:
+        """Whether every node that was started is Ready."""
+        ready = self.api().ready_nodes()
+        return len(ready) == self.description().nodes and all(ready.values())
+
     def _known(self, machine: Machine) -> None:
         names = [known.name for known in self.machines()]
         if machine.name not in names:
@@ -175,7 +181,7 @@ class Cluster:
         found = state.read(self.folders.description)
         if found is None or (found.nodes, found.made_by) != (count, state.made_by(built)):
             return False
-        return all(self.supervisor.find(name) for name in self.supervisor.names()) and self.api().is_ready()
+        return all(self.supervisor.find(name) for name in self.supervisor.names()) and self.all_ready()
 
     def _start(self, machines: list[Machine], built: list[Program]) -> None:
         self.supervisor.cancelled.clear()
@@ -192,6 +198,7 @@ class Cluster:
         registry.start(self.supervisor, self.folders)
         self.s3.start()
         images = self._images.system(built)
+        stock = self._fill_stock(images)
 
         def control_plane() -> None:
             with self.reporter.step("control plane"):
@@ -200,7 +207,11 @@ class Cluster:
             addons.start_provisioner(self.supervisor, self.folders, images)
 
         def containerd(machine: Machine) -> Callable[[], None]:
-            return lambda: nodes.start_containerd(self.supervisor, self.folders, machine, images.pause)
+            def run() -> None:
+                stock.clone(nodes.image_folder(self.folders, machine))
+                nodes.start_containerd(self.supervisor, self.folders, machine, images.pause)
+
+            return run
 
         def kubelet(machine: Machine) -> Callable[[], None]:
             def run() -> None:
@@ -215,6 +226,14 @@ class Cluster:
         with self.reporter.step("cluster DNS"):
             addons.wait_for_dns(self.supervisor, self.folders, self.api())
         state.Description(len(machines), state.made_by(built), images.pause).write(self.folders.description)
+
+    def _fill_stock(self, images: SystemImages) -> Stock:
+        """The images that the nodes start with: the cluster's own, and this tree's operator and node."""
+        stock = Stock(self.supervisor, self.folders)
+        parts = [self._images.part(part) for part in PARTS]
+        with self.reporter.step("images"):
+            stock.fill([images.pause, images.coredns, images.base, *parts])
+        return stock
 
     def _together(self, jobs: list[Callable[[], None]]) -> None:
         """Runs the jobs at once. When one fails or the user interrupts, the others are told to give up."""

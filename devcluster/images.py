@@ -165,8 +165,7 @@ class Images:
         )  # fmt: skip
 
     def _push(self, local: str, reference: str) -> None:
-        # Not compressed: it travels no further than this machine, and both ends would only wait for the processor.
-        self._buildah("push", "--tls-verify=false", "--disable-compression", "--quiet", local, f"docker://{reference}")
+        self._buildah("push", "--tls-verify=false", "--quiet", local, f"docker://{reference}")
 
     def _buildah(self, *args: str, check: bool = True) -> str:
         storage = layout.cache_folder() / "containers"

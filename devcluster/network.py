@@ -10,13 +10,15 @@ import ipaddress
 import json
 import socket
 from collections.abc import Iterable
+from pathlib import Path
 
-from devcluster import layout
+from devcluster import layout, mounts
 from devcluster.commands import run
 from devcluster.errors import DevclusterError
 from devcluster.layout import Machine
 
 PARTITION = "vectorfleet_partition"
+NAMESPACES = Path("/run/netns")
 
 
 def check_addresses_are_free(routes: str) -> None:
@@ -116,6 +118,9 @@ def remove() -> None:
     for namespace in json.loads(run("ip", "-j", "netns", "list") or "[]"):
         if namespace["name"].startswith(layout.NETNS_PREFIX):
             run("ip", "netns", "delete", namespace["name"])
+    if NAMESPACES.is_dir() and not any(NAMESPACES.iterdir()):
+        # `ip netns add` mounts this folder onto itself, and does so again when somebody needs it.
+        mounts.unmount_below(NAMESPACES)
     links = [link["ifname"] for link in json.loads(run("ip", "-j", "link", "show") or "[]") if _is_ours(link)]
     # The bridge goes last; a cable may have gone with its namespace in the meantime.
     for name in sorted(links, key=lambda name: name == layout.BRIDGE):

@@ -27,6 +27,11 @@ def programs(machine: Machine) -> tuple[str, str, str]:
     return (f"kubelet-{machine.name}", f"kube-proxy-{machine.name}", f"containerd-{machine.name}")
 
 
+def image_folder(folders: Folders, machine: Machine) -> Path:
+    """Where the node's containerd keeps its images."""
+    return folders.node(machine) / "containerd"
+
+
 def start_containerd(supervisor: Supervisor, folders: Folders, machine: Machine, pause: str) -> None:
     """Starts the node's containerd and returns when it answers.
 
