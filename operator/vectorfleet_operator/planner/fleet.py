@@ -123,7 +123,7 @@ def _target(
     settled: bool,
 ) -> dict[int, tuple[str, ...]]:
     shards = spec.sharding.shards
-    if spec.suspend or not settled:
+    if not settled:
         return {shard: before[shard] for shard in range(shards) if shard in before}
     hosts = _hosts(observed, spec.nodes.count, stored, before)
     return place(shards, spec.sharding.replicas, hosts, before if observed.data_uid else {})

@@ -111,6 +111,19 @@ def test_scaling_down_moves_the_shards_first() -> None:
     assert world.condition("Ready")["status"] == "True"
 
 
+def test_no_pod_goes_before_every_node_knows_that_it_is_empty() -> None:
+    world = running(shards=6, replicas=1, nodes=3)
+    world.edit({"nodes": {"count": 2}})
+    late = world.nodes[f"{NAME}-1"]
+    old = late.topology
+    for _ in range(12):
+        world.act(world.plan())
+        world.live()
+        late.topology = old.model_copy(update={"version": 1, "collections": world.topology.collections})
+    assert not any(f"{NAME}-2" in nodes for nodes in world.placement().values())
+    assert world.children["StatefulSet", NAME]["spec"]["replicas"] == 3
+
+
 def test_scaling_up_gives_the_new_node_its_share_and_keeps_every_shard_served() -> None:
     world = running(shards=4, replicas=2, nodes=2)
     world.edit({"nodes": {"count": 4}})
@@ -149,6 +162,17 @@ def test_a_lost_config_map_is_made_again_from_what_the_nodes_hold() -> None:
     }
     assert world.topology.order > order
     assert world.condition("Ready")["status"] == "True"
+
+
+def test_a_config_map_that_is_older_than_what_nodes_hold_is_written_anew_as_a_newer_one() -> None:
+    world = running()
+    held = world.topology.order
+    key = ("ConfigMap", names.topology(NAME))
+    old = world.topology.model_copy(update={"version": 1})
+    world.children[key] = {**world.children[key], "data": {**world.children[key]["data"]}}
+    world.children[key]["data"]["topology.json"] = old.model_dump_json()
+    world.converge()
+    assert world.topology.order > held
 
 
 @pytest.mark.parametrize("kind", ["Service", "ConfigMap", "PodDisruptionBudget", "NetworkPolicy", "ServiceAccount"])
@@ -241,6 +265,26 @@ def test_delete_removes_the_data_after_the_last_pod_is_gone_and_keeps_the_claim_
     assert world.resource is None
     assert world.purged
     assert world.released == 0
+
+
+def test_no_purge_begins_while_a_pod_is_still_there() -> None:
+    world = running(deletionPolicy="Delete")
+    world.delete()
+    for _ in range(3):
+        world.act(world.plan())
+    assert world.pods
+    assert ("Job", names.purge(NAME)) not in world.children
+
+
+def test_data_that_somebody_else_took_over_is_not_removed() -> None:
+    world = running(deletionPolicy="Delete")
+    world.storage = StorageState.CLAIMED
+    world.live()
+    world.act(world.plan())
+    world.delete()
+    world.converge()
+    assert world.resource is None
+    assert not world.purged
 
 
 def test_a_purge_that_fails_is_told_and_tried_again() -> None:
