@@ -160,6 +160,8 @@ class Leadership:
                 await self._sleep(pause)
             if not self.ended:
                 await self._send_next()
+            if not self._queue and self._publish is None:
+                self._work.clear()
 
     def applied(self, entry: Entry) -> None:
         """The replica has applied a record; if it is the one under way, its requests have landed."""
@@ -188,7 +190,6 @@ class Leadership:
     async def _send_next(self) -> None:
         body, requests = self._next_body()
         if body is None:
-            self._work.clear()
             return
         wall = self._clock.wall()
         record = next_record(self._uid, self._shard, self._state, self.epoch, body, self._new_id(), wall)

@@ -128,6 +128,8 @@ class Loader:
         while True:
             found = await self._log.next_after(state.position, state.chain)
             if found is TAIL:
+                if listed and state.position < (paths.number_of(listed[-1]) or 0):
+                    raise DataLoss(self._gap(state.position))  # an empty slot before a used one is no tail
                 return True
             if found is BEHIND:
                 return False

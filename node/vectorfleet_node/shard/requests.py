@@ -57,6 +57,6 @@ class RequestTable:
         while kept and new and kept[-1].count <= _MERGE_RATIO * len(new):
             kept.pop()
             new = self.after(kept[-1].through if kept else 0)
-        while sum(file.count for file in kept[1:]) + len(new) >= CAPACITY:
+        while kept and sum(file.count for file in kept[1:]) + len(new) >= CAPACITY:
             kept.pop(0)
         return tuple(kept), new

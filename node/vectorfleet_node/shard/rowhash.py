@@ -48,11 +48,6 @@ def to_hex(value: Hashes) -> str:
     return value.astype("<u8").tobytes().hex()
 
 
-def from_hex(text: str) -> Hashes:
-    """What `to_hex` wrote."""
-    return np.frombuffer(bytes.fromhex(text), "<u8").astype(np.uint64)
-
-
 def _heads(keys: list[Key], sequences: list[int]) -> Iterator[bytes]:
     for key, sequence in zip(keys, sequences, strict=True):
         packed = key_bytes(key)

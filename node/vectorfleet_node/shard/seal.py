@@ -27,7 +27,7 @@ from vectorfleet_node.storage.segment import KEY, FileKind, SegmentRows
 from vectorfleet_node.storage.store import DataLoss
 
 _MERGE_RATIO: Final = 2  # a neighbour at most this many times larger than what is being written is merged into it
-_PIECE_ROWS: Final = 8192
+_PIECE_ROWS: Final = 4096
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from vectorfleet.schema import CollectionSchema
@@ -24,6 +25,8 @@ from vectorfleet_node.storage.manifest import Manifest, PinEntry, PublishedEntry
 from vectorfleet_node.storage.record import Batch, Fence, Pin, Publish, Unpin
 from vectorfleet_node.storage.segment import KEY
 from vectorfleet_node.storage.store import DataLoss
+
+_PIECE_ROWS: Final = 4096
 
 
 @dataclass(frozen=True)
@@ -85,8 +88,10 @@ class ShardState:
         for part in state.layout.parts():
             live = np.flatnonzero(part.block.live)
             state.row_hash = state.row_hash + total(part.hashes[live])
-            keys = part.block.rows.column(KEY).take(live).to_pylist()
-            state._keys.update(zip(keys, part.sequences[live].tolist(), strict=True))
+            keys, sequences = part.block.rows.column(KEY).take(live), part.sequences[live]
+            for start in range(0, len(live), _PIECE_ROWS):  # in pieces: each holds the interpreter's lock
+                piece = keys.slice(start, _PIECE_ROWS).to_pylist()
+                state._keys.update(zip(piece, sequences[start : start + _PIECE_ROWS].tolist(), strict=True))
         if (to_hex(state.row_hash), len(state._keys)) != (manifest.row_hash, manifest.rows):
             raise DataLoss(
                 f"manifest {manifest.position} of shard {manifest.shard}: its segments hold {len(state._keys)} rows "
