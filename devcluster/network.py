@@ -131,6 +131,14 @@ def _is_ours(link: dict[str, str]) -> bool:
     return layout.BRIDGE in (link["ifname"], link.get("master"))
 
 
+def check_port_is_free(port: int) -> None:
+    """Raises DevclusterError if a program of this machine listens on that port of the bridge's address already."""
+    if accepts(layout.HOST, port):
+        raise DevclusterError(
+            f"port {port} is taken by another program of this machine, which listens on every address"
+        )
+
+
 def accepts(host: str, port: int) -> bool:
     """Whether something listens there."""
     try:

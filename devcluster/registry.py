@@ -10,7 +10,7 @@ import urllib.request
 
 from devcluster import layout
 from devcluster.layout import Folders
-from devcluster.network import accepts
+from devcluster.network import accepts, check_port_is_free
 from devcluster.processes import Supervisor
 
 NAME = "registry"
@@ -26,9 +26,9 @@ def start(supervisor: Supervisor, folders: Folders) -> None:
         f'version: 0.1\nlog: {{level: warn}}\nhttp: {{addr: "{layout.REGISTRY}"}}\n'
         f'storage: {{filesystem: {{rootdirectory: "{data}"}}}}\n'
     )
+    check_port_is_free(layout.REGISTRY_PORT)
     supervisor.spawn(NAME, "registry", "serve", config, env={"OTEL_TRACES_EXPORTER": "none"})
-    host, _, port = layout.REGISTRY.partition(":")
-    supervisor.wait(NAME, lambda: accepts(host, int(port)), READY_TIMEOUT)
+    supervisor.wait(NAME, lambda: accepts(layout.HOST, layout.REGISTRY_PORT), READY_TIMEOUT)
 
 
 def holds(reference: str) -> bool:

@@ -11,7 +11,7 @@ import re
 from devcluster import layout
 from devcluster.errors import DevclusterError
 from devcluster.layout import Folders
-from devcluster.network import accepts
+from devcluster.network import accepts, check_port_is_free
 from devcluster.processes import Supervisor
 
 NAME = "versitygw"
@@ -44,6 +44,7 @@ class S3:
         if self._supervisor.find(NAME):
             return
         self._folders.s3.mkdir(exist_ok=True)
+        check_port_is_free(layout.S3_PORT)
         self._supervisor.spawn(
             NAME, "versitygw", "--port", f"{layout.HOST}:{layout.S3_PORT}", "posix", self._folders.s3,
             env={"ROOT_ACCESS_KEY": self.access_key, "ROOT_SECRET_KEY": self.secret_key},

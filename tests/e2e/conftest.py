@@ -18,7 +18,7 @@ from fleet import ROWS, Fleet
 SYSTEM = "vectorfleet-system"
 RELEASE = "vectorfleet"
 # Tests of what the others did, or that replace the cluster, come last.
-LAST = ("test_audit.py", "test_new_cluster.py")
+LAST = ("test_audit.py", "test_new_cluster.py", "test_removal.py")
 FIRST = ("test_admission.py", "test_chart.py")
 
 
