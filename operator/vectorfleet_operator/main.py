@@ -126,6 +126,8 @@ class Operator:
             registry=watch.registry(self.queue.add, self.settings.kubeconfig),
             settings=watch.settings(),
             standalone=True,
+            # Otherwise Kopf asks for the name of the user, and a container's user has none. Its type is not exported.
+            identity=self.lease.identity,  # type: ignore[arg-type]
             clusterwide=not namespaces,
             namespaces=namespaces,
         )
