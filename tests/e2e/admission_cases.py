@@ -222,9 +222,9 @@ UPDATED = (
     ),
     Case("storage_kind_is_immutable", VOLUME, ("spec.storage", "cannot change between url and volume"), {}),
     Case(
-        "volume_size_only_grows",
-        merged(VOLUME, {"storage": {"volume": {"size": "900Mi"}}}),
-        ("spec.storage.volume.size", "it is 1Gi", "become 900Mi"),
+        "volume_size_is_fixed",
+        merged(VOLUME, {"storage": {"volume": {"size": "2Gi"}}}),
+        ("spec.storage.volume.size", "is 1Gi", "become 2Gi", "not supported yet"),
         VOLUME,
     ),
     Case(
@@ -234,9 +234,9 @@ UPDATED = (
         VOLUME,
     ),
     Case(
-        "cache_size_only_grows",
-        {"nodes": {"cache": {"size": "512Mi"}}},
-        ("spec.nodes.cache.size", "it is 1Gi", "become 512Mi"),
+        "cache_size_is_fixed",
+        {"nodes": {"cache": {"size": "2Gi"}}},
+        ("spec.nodes.cache.size", "is 1Gi", "become 2Gi", "not supported yet"),
         {},
     ),
     Case(
@@ -298,7 +298,6 @@ ACCEPTED: dict[str, Json] = {
 }
 
 ALLOWED_UPDATES: dict[str, Json] = {
-    "grown-cache": {"nodes": {"cache": {"size": "1100Mi"}}},
     "added-entries": {
         "vectors": [{"name": "title", "dimensions": 8}, *BASE["vectors"]],
         "fields": [{"name": "year", "type": "Int64"}, *BASE["fields"]],

@@ -149,7 +149,7 @@ def loaded(
     bucket: str,
     store: ObjectStore,
 ) -> Iterator[Fleet]:
-    """A fleet of three nodes, two shards and two replicas with ROWS rows, sealed and indexed; shared by tests that leave it as it was."""
+    """Three nodes, two shards, two replicas and ROWS rows, sealed and indexed; for tests that leave it as it was."""
     with make_namespace() as namespace:
         made = Fleet(operator, namespace, "shared", f"s3://{bucket}/{namespace}", store)
         made.make_secret()

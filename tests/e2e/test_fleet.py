@@ -64,11 +64,13 @@ def test_every_pod_and_volume_gone_changes_no_answer_and_builds_no_index(loaded:
 @pytest.mark.parametrize("metadata", [None, [("authorization", "Bearer wrong")]], ids=["none", "wrong"])
 def test_a_peer_call_without_the_secret_is_refused(loaded: Fleet, metadata: list[tuple[str, str]] | None) -> None:
     pod = loaded.pods()[0]["metadata"]["name"]
-    with forwarded(loaded.commands, loaded.namespace, f"pod/{pod}", 7301) as address, grpc.insecure_channel(address) as channel:  # fmt: skip
-        with pytest.raises(grpc.RpcError) as refused:
-            peer_pb2_grpc.PeerStub(channel).PutTopology(
-                peer_pb2.PutTopologyRequest(topology=b"{}"), metadata=metadata, timeout=10
-            )
+    request = peer_pb2.PutTopologyRequest(topology=b"{}")
+    with (
+        forwarded(loaded.commands, loaded.namespace, f"pod/{pod}", 7301) as address,
+        grpc.insecure_channel(address) as channel,
+        pytest.raises(grpc.RpcError) as refused,
+    ):
+        peer_pb2_grpc.PeerStub(channel).PutTopology(request, metadata=metadata, timeout=10)
     assert refused.value.code() == grpc.StatusCode.UNAUTHENTICATED
 
 

@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 
 def eventually(check: Callable[[], T], *, timeout: float, what: str, every: float = 0.25) -> T:
-    """The first truthy result of `check`; AssertionError naming `what` and the last result when there is none in time."""
+    """The first truthy result of `check`; AssertionError naming `what` and the last result when none comes in time."""
     deadline = time.monotonic() + timeout
     while True:
         last = check()

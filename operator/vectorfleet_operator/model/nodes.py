@@ -86,11 +86,11 @@ class CacheSpec(Part):
             replaces=("pattern",),
         ),
         Rule(
-            "cache_size_only_grows",
-            "!isQuantity(self) || !isQuantity(oldSelf) || quantity(self).compareTo(quantity(oldSelf)) >= 0",
-            "nodes.cache.size can only grow: it is {oldSelf} and cannot become {self}",
+            "cache_size_is_fixed",
+            "self == oldSelf",
+            "nodes.cache.size is {oldSelf} and cannot become {self}: resizing is not supported yet",
         ),
-    ] = Field(pattern=QUANTITY, max_length=32, description="Size of the volume; it can only grow.", examples=["200Gi"])
+    ] = Field(pattern=QUANTITY, max_length=32, description="Size of the volume; resizing is not supported yet.", examples=["200Gi"])
     storage_class_name: DnsName | None = Field(
         None, description="StorageClass of the volume; the cluster's default when absent.", examples=["nvme"]
     )

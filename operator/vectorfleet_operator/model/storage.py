@@ -53,11 +53,11 @@ class VolumeSpec(Part):
             replaces=("pattern",),
         ),
         Rule(
-            "volume_size_only_grows",
-            "!isQuantity(self) || !isQuantity(oldSelf) || quantity(self).compareTo(quantity(oldSelf)) >= 0",
-            "storage.volume.size can only grow: it is {oldSelf} and cannot become {self}",
+            "volume_size_is_fixed",
+            "self == oldSelf",
+            "storage.volume.size is {oldSelf} and cannot become {self}: resizing is not supported yet",
         ),
-    ] = Field(pattern=QUANTITY, max_length=32, description="Size of the volume; it can only grow.", examples=["20Gi"])
+    ] = Field(pattern=QUANTITY, max_length=32, description="Size of the volume; resizing is not supported yet.", examples=["20Gi"])
     storage_class_name: DnsName | None = Field(
         None, description="StorageClass of the volume; the cluster's default when absent. Immutable.", examples=["nvme"]
     )
