@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 
-from devcluster import cgroups, layout, mounts, network, processes
+from devcluster import cgroups, mounts, network, processes
 from devcluster.layout import Folders
 from devcluster.processes import Supervisor
 
@@ -26,7 +26,6 @@ def remove(folders: Folders, keep_s3: bool) -> None:
         return  # There never was a cluster here.
     _end_processes(folders)
     mounts.unmount_below(folders.state)
-    mounts.unmount_below(layout.cache_folder() / "containers")
     network.remove()
     cgroups.remove()
     if not folders.state.exists():

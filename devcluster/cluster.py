@@ -8,35 +8,30 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from devcluster import (
-    addons,
-    cgroups,
     cleanup,
-    controlplane,
     debian,
     layout,
     network,
     nodes,
     pki,
     programs,
-    registry,
     state,
 )
 from devcluster.api import Api
+from devcluster.boot import Boot
 from devcluster.errors import DevclusterError
-from devcluster.images import PARTS, Images, SystemImages
+from devcluster.images import Images
 from devcluster.layout import CONTROL_PLANE, Folders, Machine
 from devcluster.pki import User
 from devcluster.processes import Supervisor
 from devcluster.programs import Program
 from devcluster.progress import Reporter
 from devcluster.s3 import S3
-from devcluster.stock import Stock
 
 
 class Cluster:
@@ -88,7 +83,7 @@ class Cluster:
                 return
             cleanup.remove(self.folders, keep_s3=True)
             try:
-                self._start(machines, built)
+                self._boot(built, machines).run()
             except BaseException:
                 with _uninterrupted():
                     cleanup.remove(self.folders, keep_s3=True)
@@ -169,6 +164,9 @@ class Cluster:
         ready = self.api().ready_nodes()
         return len(ready) == self.description().nodes and all(ready.values())
 
+    def _boot(self, built: list[Program], machines: list[Machine]) -> Boot:
+        return Boot(self.folders, self.supervisor, self.reporter, self._images, self.s3, built, machines)
+
     def _known(self, machine: Machine) -> None:
         names = [known.name for known in self.machines()]
         if machine.name not in names:
@@ -182,69 +180,6 @@ class Cluster:
         if found is None or (found.nodes, found.made_by) != (count, state.made_by(built)):
             return False
         return all(self.supervisor.find(name) for name in self.supervisor.names()) and self.all_ready()
-
-    def _start(self, machines: list[Machine], built: list[Program]) -> None:
-        self.supervisor.cancelled.clear()
-        self.folders.make()
-        programs.link(built, self.folders.bin)
-        if cgroups.is_v2():
-            self.reporter.say(
-                "note: devcluster is developed on cgroup v1; this machine has only v2, which is not tested"
-            )
-        network.make([CONTROL_PLANE, *machines])
-        kubeconfigs = pki.write_all(self.folders.pki, machines)
-        self.kubeconfig.touch(mode=0o600)
-        self.kubeconfig.write_text(kubeconfigs[pki.ADMIN].read_text())
-        registry.start(self.supervisor, self.folders)
-        self.s3.start()
-        images = self._images.system(built)
-        stock = self._fill_stock(images)
-
-        def control_plane() -> None:
-            with self.reporter.step("control plane"):
-                controlplane.start(self.supervisor, self.folders, kubeconfigs)
-            addons.apply(self.folders, machines, images)
-            addons.start_provisioner(self.supervisor, self.folders, images)
-
-        def containerd(machine: Machine) -> Callable[[], None]:
-            def run() -> None:
-                stock.clone(nodes.image_folder(self.folders, machine))
-                nodes.start_containerd(self.supervisor, self.folders, machine, images.pause)
-
-            return run
-
-        def kubelet(machine: Machine) -> Callable[[], None]:
-            def run() -> None:
-                with self.reporter.step(f"node {machine.name}"):
-                    nodes.start_kubelet(self.supervisor, self.folders, machine, kubeconfigs)
-                    nodes.wait_until_ready(self.supervisor, self.api(), machine)
-
-            return run
-
-        self._together([control_plane, *(containerd(machine) for machine in machines)])
-        self._together([kubelet(machine) for machine in machines])
-        with self.reporter.step("cluster DNS"):
-            addons.wait_for_dns(self.supervisor, self.folders, self.api())
-        state.Description(len(machines), state.made_by(built), images.pause).write(self.folders.description)
-
-    def _fill_stock(self, images: SystemImages) -> Stock:
-        """The images that the nodes start with: the cluster's own, and this tree's operator and node."""
-        stock = Stock(self.supervisor, self.folders)
-        parts = [self._images.part(part) for part in PARTS]
-        with self.reporter.step("images"):
-            stock.fill([images.pause, images.coredns, images.base, *parts])
-        return stock
-
-    def _together(self, jobs: list[Callable[[], None]]) -> None:
-        """Runs the jobs at once. When one fails or the user interrupts, the others are told to give up."""
-        with ThreadPoolExecutor(len(jobs)) as pool:
-            futures = [pool.submit(job) for job in jobs]
-            try:
-                for future in as_completed(futures):
-                    future.result()
-            except BaseException:
-                self.supervisor.cancelled.set()
-                raise
 
 
 @contextmanager

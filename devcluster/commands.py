@@ -14,6 +14,8 @@ from pathlib import Path
 from devcluster.errors import CommandFailed
 
 TAIL = 30
+DIE_WITH_US = ("setpriv", "--pdeathsig", "TERM", "--")
+ENCLOSED = ("unshare", "--pid", "--fork", "--kill-child", "--mount-proc", "--")
 
 
 def run(
@@ -24,6 +26,7 @@ def run(
     check: bool = True,
     timeout: float = 3600,
     log: Path | None = None,
+    enclosed: bool = False,
 ) -> str:
     """Runs a program to its end and returns its standard output.
 
@@ -33,6 +36,7 @@ def run(
         check: raise if it exits non-zero; otherwise what it printed is returned all the same.
         timeout: seconds.
         log: a file that both of its outputs go to; then "" is returned.
+        enclosed: in process and mount namespaces of its own: what it starts ends with it, and its mounts are gone.
 
     Raises:
         CommandFailed: with the end of what it printed.
@@ -40,7 +44,7 @@ def run(
     command = [str(arg) for arg in args]
     try:
         done = subprocess.run(
-            ["setpriv", "--pdeathsig", "TERM", "--", *command],
+            [*DIE_WITH_US, *(ENCLOSED if enclosed else ()), *command],
             input=stdin,
             stdin=subprocess.DEVNULL if stdin is None else None,
             stdout=subprocess.PIPE,

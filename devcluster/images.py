@@ -122,7 +122,7 @@ class Images:
             tar = folder / "base.tar"
             run(
                 "mmdebstrap", "--variant=minbase", f"--include={BASE_PACKAGES}", SUITE, tar,
-                env={"TMPDIR": str(folder)}, log=self._folders.logs / "mmdebstrap.log",
+                env={"TMPDIR": str(folder)}, log=self._folders.logs / "mmdebstrap.log", enclosed=True,
             )  # fmt: skip
             self._build_text(BASE_DOCKERFILE, folder, local)
         return local
@@ -158,6 +158,8 @@ class Images:
         self._build(file, folder, local)
 
     def _build(self, dockerfile: Path, context: Path, local: str, *options: str) -> None:
+        # What a killed build was working in; nobody else has anything in this storage.
+        self._buildah("rm", "--all")
         self._buildah(
             "bud", "--isolation=chroot", "--network=host", "--layers", "--pull=false",
             f"--tag={local}", f"--file={dockerfile}",
@@ -171,4 +173,4 @@ class Images:
         storage = layout.cache_folder() / "containers"
         run_root = self._folders.state / "containers"
         where = [f"--root={storage}", f"--runroot={run_root}", "--storage-driver=overlay"]
-        return run("buildah", *where, *args, check=check, env={"TMPDIR": str(self._folders.tmp)})
+        return run("buildah", *where, *args, check=check, env={"TMPDIR": str(self._folders.tmp)}, enclosed=True)

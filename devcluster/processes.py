@@ -30,6 +30,7 @@ HELPERS = (
     "runc",
     "ctr",
     "buildah",
+    "unshare",
     "mmdebstrap",
 )
 LOG_TAIL = 15

@@ -26,7 +26,6 @@ def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Folders:
     monkeypatch.setattr(network, "remove", lambda: None)
     monkeypatch.setattr(cgroups, "remove", lambda: None)
     monkeypatch.setattr(cgroups, "members", list)
-    monkeypatch.setattr(layout, "cache_folder", lambda: tmp_path / "cache")
     made = Folders(tmp_path / "state")
     made.make()
     (made.s3 / "bucket").mkdir()
