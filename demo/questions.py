@@ -18,12 +18,12 @@ from vectorfleet import SearchResult
 from demo.glosses import Gloss
 
 QUESTIONS = (
-    "a doctor who looks after sick children",
+    "someone who studies the stars",
     "the fear of being shut in a small room",
-    "an animal that sleeps through the winter",
-    "to say something so quietly that only one person hears it",
-    "the line where the sky seems to meet the sea",
-    "so happy that one could jump",
+    "a word that is spelled the same backwards",
+    "to walk without making any noise",
+    "a place where planes land",
+    "the long sleep of animals in winter",
 )
 K = 10
 SAMPLED = 200

@@ -41,12 +41,12 @@ class Steps:
 
 def say(text: str) -> None:
     """One line."""
-    console.print(f"   {escape(text)}")
+    console.print(f"   {escape(text)}", soft_wrap=True)
 
 
 def shell(command: str, output: str = "") -> None:
     """A command and what it printed."""
-    console.print(f"   [bold]$ {escape(command)}[/bold]")
+    console.print(f"   [bold]$ {escape(command)}[/bold]", soft_wrap=True)
     for line in output.rstrip().splitlines():
         console.print(f"   {escape(line)}", soft_wrap=True)
 

@@ -107,7 +107,7 @@ def _wait_until_sealed(client: Client) -> None:
 
 def _ask(client: Client, embedder: Embedder) -> None:
     vectors = embedder.encode(list(questions.QUESTIONS))
-    result = client.search(fleet.NAME, vectors, k=3, output_fields=["word", "definition"])
+    result = client.search(fleet.NAME, vectors, k=2, output_fields=["word", "definition"])
     columns = [("question", "left"), ("score", "right"), ("answer", "left"), ("which means", "left")]
     lines = []
     for question, hits in zip(questions.QUESTIONS, result.hits, strict=True):
@@ -115,8 +115,8 @@ def _ask(client: Client, embedder: Embedder) -> None:
             words = str(hit.fields["word"])
             lines.append(("" if number else question, f"{hit.score:.3f}", words, str(hit.fields["definition"])))
     screen.table(columns, lines)
-    nouns = client.search(fleet.NAME, vectors[-1], k=1, filter='part_of_speech == "noun"', output_fields=["word"])
-    say(f"only nouns, for the last one: {nouns.hits[0][0].fields['word']}")
+    verbs = client.search(fleet.NAME, vectors[-1], k=1, filter='part_of_speech == "verb"', output_fields=["word"])
+    say(f'the last one with the filter part_of_speech == "verb": {verbs.hits[0][0].fields["word"]}')
 
 
 def _measure(client: Client, sampled: NDArray[np.float32], file: Path) -> None:
