@@ -67,7 +67,6 @@ def _serve(observed: Observed, spec: VectorCollectionSpec, now: datetime) -> Pla
         actions += _push(observed, fleet.topology)
         actions += _refresh(observed)
         actions += _replace(rollout)
-        actions += _kept_size(observed, spec)
     situation = status.Situation(spec, fleet, rollout, image, conflict)
     after = status.build(observed, situation, now)
     return _finish(observed, actions, after, busy=bool(actions) or waits)
@@ -164,15 +163,6 @@ def _replace(rollout: Rollout) -> list[Action]:
         return []
     event = Emit(EventType.NORMAL, "PodReplaced", f"{pod.name}: {rollout.reason}", pod.uid)
     return [DeletePod(pod.name, pod.uid, rollout.reason), event]
-
-
-def _kept_size(observed: Observed, spec: VectorCollectionSpec) -> list[Action]:
-    """Says once per change of the spec that volumes are not resized."""
-    kept = pods.kept_size(observed, spec)
-    if kept is None or observed.status.get("observedGeneration") == observed.generation:
-        return []
-    message = f"the nodes' volumes stay at {kept}: growing them is not supported yet"
-    return [Emit(EventType.WARNING, "VolumeSizeKept", message, f"generation {observed.generation}")]
 
 
 def _finish(observed: Observed, actions: list[Action], after: Status, *, busy: bool) -> Plan:

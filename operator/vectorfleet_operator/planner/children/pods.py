@@ -73,13 +73,6 @@ def purge_job(observed: Observed, spec: VectorCollectionSpec, image: str) -> dic
     return child(observed, "Job", names.purge(observed.name), "batch/v1", spec=job)
 
 
-def kept_size(observed: Observed, spec: VectorCollectionSpec) -> str | None:
-    """Size of the pods' volumes when it is not what the spec says: a StatefulSet cannot change its claims."""
-    wanted = spec.storage.volume or spec.nodes.cache
-    live = _live_size(observed)
-    return live if wanted is not None and live is not None and live != wanted.size else None
-
-
 def _pod(observed: Observed, spec: VectorCollectionSpec, image: str, args: list[str]) -> dict[str, Any]:
     template = spec.nodes.template
     container: dict[str, Any] = {
@@ -153,7 +146,7 @@ def _claims(observed: Observed, spec: VectorCollectionSpec) -> list[dict[str, An
         return []
     claim: dict[str, Any] = {
         "accessModes": ["ReadWriteOnce"],
-        "resources": {"requests": {"storage": _live_size(observed) or wanted.size}},
+        "resources": {"requests": {"storage": wanted.size}},
     }
     if wanted.storage_class_name:
         claim["storageClassName"] = wanted.storage_class_name
@@ -165,12 +158,6 @@ def _claims(observed: Observed, spec: VectorCollectionSpec) -> list[dict[str, An
             "spec": claim,
         }
     ]
-
-
-def _live_size(observed: Observed) -> str | None:
-    live = observed.child("StatefulSet", names.stateful_set(observed.name))
-    claims = live["spec"].get("volumeClaimTemplates") if live else None
-    return str(claims[0]["spec"]["resources"]["requests"]["storage"]) if claims else None
 
 
 def _retention(spec: VectorCollectionSpec) -> dict[str, str]:

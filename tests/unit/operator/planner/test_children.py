@@ -93,16 +93,6 @@ def test_a_data_volume_outlives_pods_and_goes_with_the_resource_only_when_asked(
     assert {"name": "data", "mountPath": "/var/lib/vectorfleet"} in mounts
 
 
-def test_claims_stay_as_they_are_when_the_spec_wants_larger_ones_and_an_event_says_so() -> None:
-    world = World(spec_json(nodes=2) | {"nodes": {"count": 2, "cache": {"size": "1Gi"}}})
-    world.converge()
-    world.edit({"nodes": {"count": 2, "cache": {"size": "2Gi"}}})
-    world.converge()
-    (claim,) = world.children["StatefulSet", NAME]["spec"]["volumeClaimTemplates"]
-    assert claim["spec"]["resources"] == {"requests": {"storage": "1Gi"}}
-    assert [event.reason for event in world.events].count("VolumeSizeKept") == 1
-
-
 def test_credentials_are_mounted_when_named_and_may_be_missing() -> None:
     volume = next(found for found in pod_spec()["volumes"] if found["name"] == "credentials")
     assert volume["secret"] == {"secretName": "storage", "optional": True}
