@@ -142,7 +142,7 @@ class _Servicer(VectorFleetServicer):
             keys = columns.unpack_keys(request.rows.keys)
             vectors = columns.unpack_vectors(request.rows.vectors)
             fields = columns.unpack_fields(request.rows.fields, len(keys))
-            _check(collection.info, vectors, fields)
+            _check(collection.info, vectors, request.rows.fields)
             for row, key in enumerate(keys):
                 collection.rows[key] = _Row(
                     {name: array[row] for name, array in vectors.items()},
@@ -217,14 +217,17 @@ class _Servicer(VectorFleetServicer):
         return collection.replies[request.request_id]
 
 
-def _check(info: pb.CollectionInfo, vectors: dict[str, NDArray[np.float32]], fields: Iterable[str]) -> None:
+def _check(info: pb.CollectionInfo, vectors: dict[str, NDArray[np.float32]], fields: Iterable[pb.FieldColumn]) -> None:
     for vector in info.vectors:
         given = vectors[vector.name].shape[1] if vector.name in vectors else 0
         if given != vector.dimensions:
             raise InvalidArgument(f"vectors[{vector.name}] has {given} dimensions; expected {vector.dimensions}")
-    unknown = set(fields) - {each.name for each in info.fields}
-    if unknown:
-        raise InvalidArgument(f"no field {', '.join(sorted(unknown))}")
+    types = {each.name: each.type for each in info.fields}
+    for column in fields:
+        if column.name not in types:
+            raise InvalidArgument(f"unknown field {column.name!r}; the collection has: {', '.join(types)}")
+        if column.WhichOneof("values") != _VALUES[types[column.name]]:
+            raise InvalidArgument(f"{column.name}: a {types[column.name]} field takes {_VALUES[types[column.name]]}")
 
 
 def _scores(metric: str, queries: NDArray[np.float32], table: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -260,6 +263,7 @@ def _matching(collection: _Collection, text: str) -> list[Key]:
     return [key for key, row in collection.rows.items() if _holds(tree, row.fields)]
 
 
+_VALUES = {"String": "strings", "Int64": "ints", "Float64": "doubles", "Bool": "bools"}
 _WORDS = {"true": True, "false": False}
 _COMPARISONS: dict[type[ast.cmpop], Callable[[Any, Any], bool]] = {
     ast.Eq: lambda left, right: left == right,

@@ -179,6 +179,16 @@ def test_a_file_that_is_none_is_refused(tmp_path: Path, name: str, content: byte
         open_source(path)
 
 
+def test_an_fvecs_row_of_another_length_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "a.fvecs"
+    write_fvecs(path, VECTORS)
+    content = bytearray(path.read_bytes())
+    content[3 * 20 : 3 * 20 + 4] = (9).to_bytes(4, "little")
+    path.write_bytes(content)
+    with pytest.raises(SourceError, match="row 3: says 9 dimensions; expected 4"):
+        list(open_source(path).batches(2))
+
+
 def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="no such file"):
         open_source(tmp_path / "a.npy")
