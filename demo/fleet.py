@@ -61,16 +61,21 @@ def manifest_of(bucket: Bucket) -> dict[str, Any]:
 
 
 def apply(commands: Commands, bucket: Bucket) -> None:
-    """Applies the collection and waits until it is Ready."""
+    """Applies the collection and waits until it is Ready, and then until every copy serves: one will be killed."""
     commands.apply(manifest_of(bucket))
     screen.shell(f"kubectl apply -f {MANIFEST.relative_to(ROOT)}")
+    for condition in ("Ready", "FullyReplicated"):
+        _wait_for(commands, condition)
+
+
+def _wait_for(commands: Commands, condition: str) -> None:
     try:
-        commands.kubectl("-n", NAMESPACE, "wait", "--for=condition=Ready", f"vc/{NAME}", "--timeout=120s")
+        commands.kubectl("-n", NAMESPACE, "wait", f"--for=condition={condition}", f"vc/{NAME}", "--timeout=120s")
     except DemoError as error:
         conditions = commands.json("-n", NAMESPACE, "vc", NAME).get("status", {}).get("conditions", [])
         told = "; ".join(f"{each['type']}={each['status']}: {each.get('message', '')}" for each in conditions)
         raise DemoError(f"{error}: {told or 'the operator wrote no condition'}") from error
-    screen.shell(f"kubectl wait --for=condition=Ready vc/{NAME} --timeout=120s")
+    screen.shell(f"kubectl wait --for=condition={condition} vc/{NAME} --timeout=120s")
 
 
 def pods(commands: Commands) -> list[dict[str, Any]]:
