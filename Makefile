@@ -49,7 +49,7 @@ lint: $(LOCKED)
 
 .PHONY: types
 types: $(LOCKED)
-	$(BIN)/mypy client/vectorfleet node/vectorfleet_node operator/vectorfleet_operator devcluster
+	$(BIN)/mypy client/vectorfleet node/vectorfleet_node operator/vectorfleet_operator devcluster demo benchmarks
 
 .PHONY: layers
 layers: $(LOCKED) ## The import contracts of pyproject.toml
@@ -71,6 +71,7 @@ lock: $(LOCKED) ## Lock the dependencies anew
 	$(BIN)/uv pip compile pyproject.toml --extra node --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -q -o node/requirements.lock
 	$(BIN)/uv pip compile pyproject.toml --extra operator --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -q -o operator/requirements.lock
 	$(BIN)/uv pip compile demo/requirements.in --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -q -c requirements.lock -o demo/requirements.lock
+	$(BIN)/uv pip compile demo/requirements-no-deps.in --no-deps --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -q -o demo/requirements-no-deps.lock
 
 ##@ Clusters
 .PHONY: cluster-up

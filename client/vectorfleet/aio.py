@@ -244,7 +244,7 @@ class AsyncClient:
             try:
                 reply = await getattr(self._stub, call.method)(request, timeout=attempts.remaining())
             except grpc.aio.AioRpcError as failure:
-                await asyncio.sleep(call.judged(failure, attempts))
+                await asyncio.sleep(call.judged(failure, attempts, request))
             else:
                 attempts.succeeded()
                 call.received(reply)

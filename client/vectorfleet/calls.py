@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+from vectorfleet.columns import unpack_keys
 from vectorfleet.errors import WriteFailed
 from vectorfleet.retry import Attempts
 from vectorfleet.session import Session
@@ -35,11 +36,12 @@ class Call(Generic[Result]):
         if self.session is not None:
             self.session.merge(self.collection, reply.session)
 
-    def judged(self, failure: Any, attempts: Attempts) -> float:
+    def judged(self, failure: Any, attempts: Attempts, request: Any) -> float:
         """Seconds to wait before the request is sent again; raises when it will not be, remembering what did land."""
         try:
             return attempts.pause(failure, self.request_id)
         except WriteFailed as error:
+            error.name_keys(unpack_keys(request.keys if self.method == "Delete" else request.rows.keys))
             if self.session is not None:
                 self.session.merge(self.collection, pb.SessionToken(uid=error.uid, positions=error.landed))
             raise

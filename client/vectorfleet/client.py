@@ -266,7 +266,7 @@ class Client:
             try:
                 reply = getattr(self._stub, call.method)(request, timeout=attempts.remaining())
             except grpc.RpcError as failure:
-                time.sleep(call.judged(failure, attempts))
+                time.sleep(call.judged(failure, attempts, request))
             else:
                 attempts.succeeded()
                 call.received(reply)

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from vectorfleet.errors import InvalidArgument
+from vectorfleet.partition import Key
 from vectorfleet.v1 import vectorfleet_pb2 as pb
-from vectorfleet.values import Key
 
 INT64 = np.iinfo(np.int64)
 _CONTAINERS: dict[type, tuple[str, type, Any]] = {

@@ -21,13 +21,14 @@ whatever the status was; one that can never succeed (FAILED_PRECONDITION: the re
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import grpc
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
+from vectorfleet.partition import Key, shard_of
 from vectorfleet.v1 import vectorfleet_pb2 as pb
 
 MISSING_SHARDS = "SHARDS_UNAVAILABLE"  # reason of the ErrorInfo whose metadata["shards"] lists ids, comma-separated
@@ -95,12 +96,23 @@ class WriteFailed(Unavailable):
         landed: Mapping[int, int],
         request_id: str = "",
         uid: str = "",
+        shards: int = 0,
     ) -> None:
         self.parts = tuple(parts)
         super().__init__(message, (part.shard for part in self.parts))
         self.landed = dict(landed)
         self.request_id = request_id
         self.uid = uid  # of the collection that `landed` is about
+        self._shards = shards
+
+    def name_keys(self, keys: Iterable[Key]) -> None:
+        """Names every key of the failed parts, given those of the request: the server lists what a header holds."""
+        if not self._shards:
+            return
+        by_shard: dict[int, list[Key]] = {}
+        for key in keys:
+            by_shard.setdefault(shard_of(key, self._shards), []).append(key)
+        self.parts = tuple(replace(part, keys=tuple(by_shard.get(part.shard, part.keys))) for part in self.parts)
 
 
 class LoadFailed(VectorFleetError):
@@ -140,7 +152,7 @@ class PartFailure:
 
     shard: int
     outcome: str
-    keys: tuple[str, ...] | tuple[int, ...]
+    keys: tuple[Key, ...]
     message: str
 
 
@@ -226,4 +238,4 @@ def _write_failed(message: str, failure: Any, request_id: str) -> WriteFailed:
         )
         for part in failure.parts
     ]
-    return WriteFailed(message, parts, failure.landed.positions, request_id, failure.landed.uid)
+    return WriteFailed(message, parts, failure.landed.positions, request_id, failure.landed.uid, failure.shards)

@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 
 from vectorfleet.errors import InvalidArgument, LoadFailed
+from vectorfleet.partition import Key
 from vectorfleet.readers import Batch, Source
 from vectorfleet.retry import RetryPolicy
 from vectorfleet.schema import FieldType, KeyType
-from vectorfleet.values import CollectionInfo, Key
+from vectorfleet.values import CollectionInfo
 
 Progress = Callable[[int, int | None], None]  # rows stored so far, rows in the source if it knows
 PATIENT = RetryPolicy(attempts=1000)  # a load rides out a restarting node until its timeout

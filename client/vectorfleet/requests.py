@@ -16,10 +16,11 @@ from pydantic import ValidationError
 from vectorfleet import columns, replies
 from vectorfleet.calls import Call, split
 from vectorfleet.errors import FieldViolation, InvalidArgument
+from vectorfleet.partition import Key
 from vectorfleet.schema import CollectionSchema, FieldSchema, FieldType, KeyType, VectorSchema
 from vectorfleet.session import Session
 from vectorfleet.v1 import vectorfleet_pb2 as pb
-from vectorfleet.values import CollectionInfo, Key, Row, SearchResult, WriteResult
+from vectorfleet.values import CollectionInfo, Row, SearchResult, WriteResult
 
 Keys = Sequence[Key] | NDArray[Any]
 Vectors = ArrayLike | Mapping[str, ArrayLike]

@@ -25,9 +25,9 @@ from numpy.typing import NDArray
 
 from vectorfleet import columns
 from vectorfleet.errors import InvalidArgument
+from vectorfleet.partition import Key
 from vectorfleet.v1 import vectorfleet_pb2 as pb
 from vectorfleet.v1.vectorfleet_pb2_grpc import VectorFleetServicer, add_VectorFleetServicer_to_server
-from vectorfleet.values import Key
 
 
 @dataclass

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-Key = str | int
+from vectorfleet.partition import Key
 
 
 @dataclass(frozen=True)

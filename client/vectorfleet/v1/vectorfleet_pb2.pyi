@@ -165,7 +165,7 @@ class WriteResponse(_message.Message):
     def __init__(self, session: _Optional[_Union[SessionToken, _Mapping]] = ..., rows: _Optional[int] = ...) -> None: ...
 
 class WriteFailure(_message.Message):
-    __slots__ = ("parts", "landed")
+    __slots__ = ("parts", "landed", "shards")
     class Outcome(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         OUTCOME_UNSPECIFIED: _ClassVar[WriteFailure.Outcome]
@@ -187,9 +187,11 @@ class WriteFailure(_message.Message):
         def __init__(self, shard: _Optional[int] = ..., outcome: _Optional[_Union[WriteFailure.Outcome, str]] = ..., keys: _Optional[_Union[Keys, _Mapping]] = ..., message: _Optional[str] = ...) -> None: ...
     PARTS_FIELD_NUMBER: _ClassVar[int]
     LANDED_FIELD_NUMBER: _ClassVar[int]
+    SHARDS_FIELD_NUMBER: _ClassVar[int]
     parts: _containers.RepeatedCompositeFieldContainer[WriteFailure.Part]
     landed: SessionToken
-    def __init__(self, parts: _Optional[_Iterable[_Union[WriteFailure.Part, _Mapping]]] = ..., landed: _Optional[_Union[SessionToken, _Mapping]] = ...) -> None: ...
+    shards: int
+    def __init__(self, parts: _Optional[_Iterable[_Union[WriteFailure.Part, _Mapping]]] = ..., landed: _Optional[_Union[SessionToken, _Mapping]] = ..., shards: _Optional[int] = ...) -> None: ...
 
 class SearchRequest(_message.Message):
     __slots__ = ("collection", "vector", "dimensions", "queries", "k", "filter", "output_fields", "include_vectors", "consistency", "allow_partial", "params")

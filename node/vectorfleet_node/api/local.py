@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
+from vectorfleet.partition import shard_of
 from vectorfleet.schema import CollectionSchema
 from vectorfleet.v1 import peer_pb2
 from vectorfleet.v1 import vectorfleet_pb2 as pb
@@ -21,7 +22,6 @@ from vectorfleet_node.query.model import SearchSpec
 from vectorfleet_node.query.rows import count, get_rows
 from vectorfleet_node.query.search import merge, search_shard
 from vectorfleet_node.query.validate import resolve_output_fields
-from vectorfleet_node.shard.batch import shard_of
 from vectorfleet_node.shard.port import Replica
 from vectorfleet_node.shard.view import Key, ShardView
 

@@ -11,13 +11,14 @@ from dataclasses import dataclass
 import grpc
 import numpy as np
 import pyarrow as pa
+from vectorfleet.partition import shard_of
 from vectorfleet.schema import CollectionSchema, KeyType
 from vectorfleet.v1 import peer_pb2
 from vectorfleet.v1 import vectorfleet_pb2 as pb
 
 from vectorfleet_node.api.errors import ApiError
 from vectorfleet_node.api.rows import keys_message
-from vectorfleet_node.shard.batch import KEY_COLUMN, encode, shard_of
+from vectorfleet_node.shard.batch import KEY_COLUMN, encode
 from vectorfleet_node.shard.port import DeletePart, UpsertPart
 from vectorfleet_node.shard.view import Key
 
@@ -98,13 +99,13 @@ def _shown(keys: Sequence[Key], room: int) -> tuple[list[Key], int]:
 
 
 def failure(
-    parts: Sequence[Part], outcomes: Mapping[int, Outcome], uid: str, kind: KeyType, request_id: str
+    parts: Sequence[Part], outcomes: Mapping[int, Outcome], uid: str, schema: CollectionSchema, request_id: str
 ) -> ApiError | None:
     """The error that tells what landed and what did not; None when everything landed.
 
     Keys are listed as far as a header has room; the message says how many there are.
     """
-    detail = pb.WriteFailure(landed=pb.SessionToken(uid=uid))
+    detail = pb.WriteFailure(landed=pb.SessionToken(uid=uid), shards=schema.shards)
     codes, sentences, room = set(), [], _DETAIL_KEY_BYTES
     for part in parts:
         outcome = outcomes[part.shard]
@@ -120,7 +121,7 @@ def failure(
         detail.parts.add(
             shard=part.shard,
             outcome=pb.WriteFailure.UNKNOWN if outcome.in_doubt else pb.WriteFailure.FAILED,
-            keys=keys_message(shown, kind),
+            keys=keys_message(shown, schema.key),
             message=outcome.message[:500] + listed,
         )
     if not codes:

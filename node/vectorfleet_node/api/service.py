@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 import grpc
+from vectorfleet.partition import shard_of
 from vectorfleet.topology import CollectionTopology
 from vectorfleet.v1 import peer_pb2, vectorfleet_pb2_grpc
 from vectorfleet.v1 import vectorfleet_pb2 as pb
@@ -24,7 +25,6 @@ from vectorfleet_node.api.node import Node
 from vectorfleet_node.api.rows import concatenate, key_values, merge_hits, take
 from vectorfleet_node.api.scatter import PATIENCE_SECONDS, Ask, Gathered, Scatter
 from vectorfleet_node.query.validate import resolve_output_fields
-from vectorfleet_node.shard.batch import shard_of
 
 DEFAULT_SECONDS = 30.0
 # Kept back from the caller's deadline so that our answer, not the caller's clock, ends the call.
@@ -83,7 +83,7 @@ class VectorFleetService(vectorfleet_pb2_grpc.VectorFleetServicer):
             if part.shard not in floors:
                 floors[part.shard] = await self._node.known_position(collection, part.shard)
         outcomes = await self._node.writer.write(collection, request_id, floors, split, deadline_of(context))
-        failure = parts.failure(split, outcomes, uid, collection.collection.key, request_id)
+        failure = parts.failure(split, outcomes, uid, collection.collection, request_id)
         if failure is not None:
             raise failure
         positions = {

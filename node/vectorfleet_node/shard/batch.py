@@ -1,18 +1,13 @@
-"""A shard's part of a write as Arrow: its schema, its bytes, and which shard a key belongs to.
+"""A shard's part of a write as Arrow: its schema and its bytes.
 
 The API layer makes parts, `Peer.Append` carries their bytes and the log stores them.
 """
 
 from __future__ import annotations
 
-from hashlib import blake2b
-
 import pyarrow as pa
 from vectorfleet.schema import CollectionSchema, FieldType, KeyType
 
-from vectorfleet_node.shard.view import Key
-
-KEY_HASH = "blake2b-64"
 KEY_COLUMN = "key"
 _TYPES = {
     FieldType.STRING: pa.string(),
@@ -20,17 +15,6 @@ _TYPES = {
     FieldType.FLOAT64: pa.float64(),
     FieldType.BOOL: pa.bool_(),
 }
-
-
-def key_bytes(key: Key) -> bytes:
-    """The canonical bytes of a key: UTF-8, or eight little-endian bytes."""
-    return key.encode() if isinstance(key, str) else key.to_bytes(8, "little", signed=True)
-
-
-def shard_of(key: Key, shards: int) -> int:
-    """The shard whose hash range holds the key: ranges are equal parts of the 64-bit hash space, in order."""
-    hashed = int.from_bytes(blake2b(key_bytes(key), digest_size=8).digest(), "big")
-    return hashed * shards >> 64
 
 
 def vector_column(name: str) -> str:

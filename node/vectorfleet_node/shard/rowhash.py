@@ -14,8 +14,9 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
+from vectorfleet.partition import key_bytes
 
-from vectorfleet_node.shard.batch import KEY_COLUMN, key_bytes
+from vectorfleet_node.shard.batch import KEY_COLUMN
 from vectorfleet_node.shard.view import Key
 
 Hashes = NDArray[np.uint64]

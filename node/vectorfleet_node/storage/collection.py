@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from pydantic import ValidationError
 from vectorfleet.descriptor import COLLECTION_OBJECT, TOMBSTONE_OBJECT, CollectionDescriptor
+from vectorfleet.partition import KEY_HASH
 from vectorfleet.topology import CollectionTopology
 
 from vectorfleet_node.storage import paths
@@ -19,7 +20,6 @@ from vectorfleet_node.storage.log import TAIL, Log, Sleep, genesis
 from vectorfleet_node.storage.parallel import for_each
 from vectorfleet_node.storage.store import DataLoss, StorageError, Store, StoreUnavailable
 
-KEY_HASH = "blake2b-64"
 FORMAT = 1
 
 

@@ -12,6 +12,7 @@ from google.rpc import error_details_pb2, status_pb2
 from vectorfleet import DeadlineExceeded, InvalidArgument, RetryPolicy, ServerError, Session, Unavailable, WriteFailed
 from vectorfleet.calls import Call
 from vectorfleet.errors import MISSING_SHARDS, from_status
+from vectorfleet.partition import shard_of
 from vectorfleet.retry import Attempts
 from vectorfleet.v1 import vectorfleet_pb2 as pb
 
@@ -138,8 +139,24 @@ def test_when_time_runs_out_after_failures_the_failure_is_told() -> None:
 def test_a_half_landed_write_is_remembered_by_the_session() -> None:
     session = Session()
     call: Call[None] = Call("Upsert", (), lambda replies: None, "things", session, "id-1")
+    failure = Failed(grpc.StatusCode.UNAVAILABLE, "half a write", [WRITE_FAILURE])
     with pytest.raises(WriteFailed):
-        call.judged(
-            Failed(grpc.StatusCode.UNAVAILABLE, "half a write", [WRITE_FAILURE]), attempts(1.0, Clock(), attempts=1)
-        )
+        call.judged(failure, attempts(1.0, Clock(), attempts=1), pb.UpsertRequest())
     assert (session.token("things").uid, dict(session.token("things").positions)) == ("u", {0: 7})
+
+
+@pytest.mark.parametrize("method", ["Upsert", "Delete"])
+def test_every_key_of_a_failed_part_is_named_though_the_server_listed_some(method: str) -> None:
+    keys = [f"key-{number}" for number in range(5000)]
+    failed = [key for key in keys if shard_of(key, 4) == 2]
+    detail = pb.WriteFailure(
+        parts=[pb.WriteFailure.Part(shard=2, outcome=pb.WriteFailure.FAILED, keys=pb.Keys(strings=failed[:3]))],
+        shards=4,
+    )
+    message = pb.Keys(strings=keys)
+    request = pb.UpsertRequest(rows=pb.Rows(keys=message)) if method == "Upsert" else pb.DeleteRequest(keys=message)
+    call: Call[None] = Call(method, (), lambda replies: None)
+    failure = Failed(grpc.StatusCode.UNAVAILABLE, "half a write", [detail])
+    with pytest.raises(WriteFailed) as told:
+        call.judged(failure, attempts(1.0, Clock(), attempts=1), request)
+    assert list(told.value.parts[0].keys) == failed

@@ -9,14 +9,13 @@ from typing import Any
 import grpc
 import pytest
 from fake_fleet import SCHEMA, FakeNetwork, collection
-from vectorfleet.schema import KeyType
+from vectorfleet.partition import shard_of
 from vectorfleet.v1 import peer_pb2
 from vectorfleet.v1 import vectorfleet_pb2 as pb
 from vectorfleet_node.api import parts
 from vectorfleet_node.api.errors import UnreachableError
 from vectorfleet_node.api.parts import Failed, Landed, Part
 from vectorfleet_node.api.writes import Writer
-from vectorfleet_node.shard.batch import shard_of
 from vectorfleet_node.shard.port import InDoubt, NotApplied, NotLeader, TooOld
 from vectorfleet_node.storage.store import StoreFull, StoreUnavailable
 
@@ -131,7 +130,7 @@ def test_a_failure_names_the_keys_and_what_landed() -> None:
         1: Failed(False, grpc.StatusCode.UNAVAILABLE, "away"),
         2: Failed(True, grpc.StatusCode.UNAVAILABLE, "late"),
     }
-    error = parts.failure(split, outcomes, "uid-1", KeyType.STRING, "request")
+    error = parts.failure(split, outcomes, "uid-1", SCHEMA, "request")
     assert error is not None
     detail = error.details[0]
     assert isinstance(detail, pb.WriteFailure)
@@ -139,13 +138,13 @@ def test_a_failure_names_the_keys_and_what_landed() -> None:
     told = [(part.shard, part.outcome, list(part.keys.strings)) for part in detail.parts]
     assert told == [(1, pb.WriteFailure.FAILED, ["c"]), (2, pb.WriteFailure.UNKNOWN, ["d"])]
     assert "'request'" in error.message
-    assert parts.failure(split[:1], outcomes, "uid-1", KeyType.STRING, "request") is None
+    assert parts.failure(split[:1], outcomes, "uid-1", SCHEMA, "request") is None
 
 
 def test_a_failure_of_very_many_keys_fits_a_header_and_counts_them() -> None:
     keys = tuple(f"a-rather-long-key-{number}" for number in range(10_000))
     outcomes = {0: Failed(True, grpc.StatusCode.UNAVAILABLE, "x" * 5000)}
-    error = parts.failure([Part(0, keys, None)], outcomes, "uid-1", KeyType.STRING, "request")
+    error = parts.failure([Part(0, keys, None)], outcomes, "uid-1", SCHEMA, "request")
     assert error is not None
     detail = error.details[0]
     assert isinstance(detail, pb.WriteFailure)
