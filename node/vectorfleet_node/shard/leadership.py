@@ -144,9 +144,12 @@ class Leadership:
         return waiting.landed
 
     def publish(self, body: Publish) -> asyncio.Future[int]:
-        """Sends a publish record before anything that is queued. One at a time."""
+        """Sends a publish record before anything that is queued. One at a time; the future as `submit` has it."""
         future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         future.add_done_callback(observe_result)
+        if self.ended:
+            future.set_exception(_not_applied())
+            return future
         self._publish = (body, future)
         self._work.set()
         return future

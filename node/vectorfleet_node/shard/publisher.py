@@ -127,9 +127,9 @@ class Publisher:
             self.publishing = 0
 
     async def _persist(self, sealed: Sealed) -> None:
-        """Puts the files and the manifest into the store, however long that takes: the reign's end cancels it."""
+        """Puts the files and the manifest into the store, however long that takes, until the reign ends."""
         backoff, attempt = Backoff(), 0
-        while True:
+        while not self._leadership.ended:
             try:
                 await self._cache.upload(sealed.new_files)
                 await self._create(sealed.manifest)

@@ -33,7 +33,7 @@ from vectorfleet_node.shard.publisher import Publisher
 from vectorfleet_node.shard.reign import Reign
 from vectorfleet_node.shard.seal import Sealer
 from vectorfleet_node.shard.settings import Clock, Observer, ShardSettings
-from vectorfleet_node.shard.sharing import SharedRun, observe_result
+from vectorfleet_node.shard.sharing import SharedRun, observe_result, wait_shared
 from vectorfleet_node.shard.validation import request_of
 from vectorfleet_node.shard.view import ShardView
 from vectorfleet_node.storage.log import Backoff, Entry, Log, Sleep
@@ -190,7 +190,7 @@ class ShardReplica:
             self._taking = asyncio.create_task(self._take_over())
             self._taking.add_done_callback(observe_result)
         if self._taking is not None:
-            await asyncio.shield(self._taking)
+            await wait_shared(self._taking)
 
     async def wait_for(self, position: int) -> None:
         """See `Replica`."""

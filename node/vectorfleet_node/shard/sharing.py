@@ -15,6 +15,20 @@ def observe_result(task: asyncio.Future[Any]) -> None:
         task.exception()
 
 
+async def wait_shared(task: asyncio.Task[None]) -> None:
+    """Waits for a task that others wait for too.
+
+    A cancelled caller does not end the task; raises what the task raises, or NotReady when it was cancelled itself.
+    """
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        caller = asyncio.current_task()
+        if task.cancelled() and not (caller and caller.cancelling()):
+            raise NotReady("the shard was stopped meanwhile") from None
+        raise
+
+
 class SharedRun:
     """Runs `work` once at a time. Who joins while a run is under way gets the one after it, together with all who do:
     a run that began before the call may have asked its question too early.
@@ -33,13 +47,7 @@ class SharedRun:
         if self._next is None:
             self._next = asyncio.create_task(self._run(self._current))
             self._next.add_done_callback(observe_result)
-        run = self._next
-        try:
-            await asyncio.shield(run)
-        except asyncio.CancelledError:
-            if run.cancelled():
-                raise NotReady("the shard was stopped meanwhile") from None
-            raise
+        await wait_shared(self._next)
 
     async def _run(self, before: asyncio.Task[None] | None) -> None:
         if before is not None:

@@ -132,6 +132,8 @@ async def leading(replica: ShardReplica) -> AsyncIterator[ShardReplica]:
 async def abandon(replica: ShardReplica) -> None:
     """Ends a replica as a kill would: tasks end where they are, nothing is decided, told or tidied up."""
     reigns = [*replica._ended, *([replica._reign] if replica._reign else [])]
+    for reign in reigns:
+        reign.leadership.ended = True
     tasks = [*replica._tasks, *([replica._taking] if replica._taking else [])]
     tasks += [task for reign in reigns for task in (reign._sending, reign._publishing)]
     shared = [replica._check, replica._follower.adoption, *(reign.publisher.sealing for reign in reigns)]

@@ -79,6 +79,23 @@ async def test_a_follower_swaps_to_published_segments_without_building_or_changi
         assert (counts.built, counts.loaded) == (0, 1)
 
 
+async def test_a_view_of_sealed_rows_stays_as_it_was_while_they_are_superseded_and_sealed_again(tmp_path: Path) -> None:
+    store = MemoryStore()
+    await new_shard(store)
+    async with leading(make_replica(store, tmp_path, "a")) as leader:
+        await write(leader, upsert(["a", "b", "c"], 1))
+        await leader.flush()
+        view = leader.view()
+        rows = contents(view)
+        await write(leader, upsert(["a"], 2))
+        await write(leader, delete("b"))
+        assert contents(view) == rows
+        await leader.flush()
+        assert contents(view) == rows
+        assert set(located(view, ["a", "b", "c"])) == set(rows)
+        assert set(contents(leader.view())) == {"a", "c"}
+
+
 @pytest.mark.parametrize("slow_part", ["upload", "create shards/0/manifests"])
 async def test_what_changed_while_sealing_stays_changed_after_the_swap(slow_part: str, tmp_path: Path) -> None:
     store = SteeredStore()
