@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
+
 from vectorfleet.schema import IndexType, Metric
 from vectorfleet_node.engine.cpu import CpuEngine
 from vectorfleet_node.engine.port import Floats, Ids, Index, Mask, SearchOptions

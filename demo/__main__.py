@@ -6,11 +6,10 @@ import argparse
 import os
 import sys
 
-from vectorfleet import VectorFleetError
-
 from demo import places, story
 from demo.errors import DemoError
 from devcluster.errors import DevclusterError
+from vectorfleet import VectorFleetError
 
 REMEMBERED = places.CACHE / "place"  # where the last `up` ran, so that `down` needs no CLUSTER
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
+
 from vectorfleet import CollectionInfo, VectorFleetError
 
 Ask = Callable[[NDArray[np.float32]], int]  # one query -> the number of hits

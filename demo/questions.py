@@ -13,9 +13,9 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from vectorfleet import SearchResult
 
 from demo.glosses import Gloss
+from vectorfleet import SearchResult
 
 QUESTIONS = (
     "someone who studies the stars",

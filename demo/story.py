@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from vectorfleet import Client, CollectionInfo, Unavailable, open_source
 
 from demo import embedding, fleet, glosses, outage, questions, screen
 from demo.commands import Commands
 from demo.errors import DemoError
 from demo.places import CACHE, Place
 from demo.screen import Steps, say, shell
+from vectorfleet import Client, CollectionInfo, Unavailable, open_source
 
 if TYPE_CHECKING:
     from demo.embedding import Embedder

@@ -11,6 +11,7 @@ from typing import Literal
 
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
 from vectorfleet.topology import API_PORT, HTTP_PORT, PEER_PORT
 
 PREFIX = "VECTORFLEET_"

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import grpc
 from pydantic import ValidationError
+
 from vectorfleet.descriptor import COLLECTION_OBJECT, CollectionDescriptor
 from vectorfleet.schema import CollectionSchema, FieldSchema, KeyType, VectorSchema
 from vectorfleet.topology import (
@@ -29,7 +30,6 @@ from vectorfleet.topology import (
     Topology,
 )
 from vectorfleet.v1 import vectorfleet_pb2 as pb
-
 from vectorfleet_node import logs
 from vectorfleet_node.api.assembly import Assembly
 from vectorfleet_node.api.auth import PeerSecret

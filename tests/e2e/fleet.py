@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 from clusters import ROOT, Commands, ObjectStore
 from numpy.typing import NDArray
-from vectorfleet import Client
 from waiting import eventually
+
+from vectorfleet import Client
 
 DIMENSIONS = 32
 ROWS = 12_000  # in two shards: enough for a graph in each

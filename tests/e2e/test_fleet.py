@@ -5,8 +5,9 @@ from __future__ import annotations
 import grpc
 import pytest
 from fleet import ROWS, Fleet, forwarded, rows
-from vectorfleet.v1 import peer_pb2, peer_pb2_grpc
 from waiting import eventually
+
+from vectorfleet.v1 import peer_pb2, peer_pb2_grpc
 
 
 def test_it_answers_like_an_exact_search(loaded: Fleet) -> None:

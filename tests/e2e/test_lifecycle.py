@@ -40,6 +40,23 @@ def test_scaling_up_and_down_moves_shards_without_losing_a_row(fleet: Fleet) -> 
     assert fleet.answers() == before
 
 
+def test_an_edit_of_the_nodes_replaces_every_pod_and_no_read_fails(fleet: Fleet) -> None:
+    fleet.apply(nodes={"count": 2})
+    fleet.wait_for("FullyReplicated")
+    fleet.load(500, seed=12)
+    before = fleet.answers()
+    old = {pod["metadata"]["uid"] for pod in fleet.pods()}
+    fleet.patch({"nodes": {"template": {"resources": {"requests": {"cpu": "11m"}}}}})
+
+    def replaced() -> bool:
+        assert fleet.answers() == before
+        return len(fleet.pods()) == 2 and not old & {pod["metadata"]["uid"] for pod in fleet.pods()}
+
+    eventually(replaced, timeout=120, what="both pods replaced")
+    fleet.wait_for("FullyReplicated")
+    assert {pod["spec"]["containers"][0]["resources"]["requests"]["cpu"] for pod in fleet.pods()} == {"11m"}
+
+
 def test_a_suspended_collection_has_no_pods_and_wakes_with_its_data(fleet: Fleet) -> None:
     fleet.apply(sharding={"shards": 1, "replicas": 1}, nodes={"count": 1})
     fleet.wait_for("Ready")

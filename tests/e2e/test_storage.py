@@ -7,8 +7,9 @@ from collections.abc import Iterator
 import pytest
 from clusters import DevCluster, ObjectStore
 from fleet import DIMENSIONS, Fleet, rows
-from vectorfleet import Unavailable
 from waiting import eventually
+
+from vectorfleet import Unavailable
 
 
 def test_a_second_claimant_is_refused_in_its_status(loaded: Fleet, fleet: Fleet) -> None:

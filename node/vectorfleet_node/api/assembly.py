@@ -13,7 +13,6 @@ from pathlib import Path
 from vectorfleet.descriptor import CollectionDescriptor
 from vectorfleet.schema import CollectionSchema
 from vectorfleet.topology import CollectionTopology, StorageLocation
-
 from vectorfleet_node.api.auth import PeerSecret
 from vectorfleet_node.api.host import Environment, HostedShard
 from vectorfleet_node.api.node import Node

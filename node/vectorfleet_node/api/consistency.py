@@ -9,10 +9,10 @@ import asyncio
 import math
 
 import grpc
+
 from vectorfleet.topology import CollectionTopology, ConsistencyLevel
 from vectorfleet.v1 import peer_pb2
 from vectorfleet.v1 import vectorfleet_pb2 as pb
-
 from vectorfleet_node.api.errors import ApiError, invalid
 from vectorfleet_node.shard.port import Behind, NotReady, Replica
 from vectorfleet_node.shard.view import ShardView

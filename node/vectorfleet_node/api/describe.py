@@ -8,7 +8,6 @@ from importlib.metadata import version
 from vectorfleet.topology import CollectionTopology, ShardPlacement
 from vectorfleet.v1 import peer_pb2
 from vectorfleet.v1 import vectorfleet_pb2 as pb
-
 from vectorfleet_node.api.watch import PeerWatch
 from vectorfleet_node.shard.port import ReplicaReport
 

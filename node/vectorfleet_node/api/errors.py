@@ -13,8 +13,8 @@ import grpc
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
-from vectorfleet.v1 import peer_pb2
 
+from vectorfleet.v1 import peer_pb2
 from vectorfleet_node.query.errors import InvalidQuery
 from vectorfleet_node.shard import port
 from vectorfleet_node.storage import store

@@ -17,7 +17,6 @@ from vectorfleet.descriptor import CollectionDescriptor
 from vectorfleet.schema import CollectionSchema
 from vectorfleet.topology import CollectionTopology, StorageLocation
 from vectorfleet.v1 import peer_pb2
-
 from vectorfleet_node import logs
 from vectorfleet_node.api.describe import shard_report
 from vectorfleet_node.api.tasks import stop_task, watch_task

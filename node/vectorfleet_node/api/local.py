@@ -14,7 +14,6 @@ from vectorfleet.partition import shard_of
 from vectorfleet.schema import CollectionSchema
 from vectorfleet.v1 import peer_pb2
 from vectorfleet.v1 import vectorfleet_pb2 as pb
-
 from vectorfleet_node.api import validate
 from vectorfleet_node.api.consistency import view_at
 from vectorfleet_node.api.rows import concatenate, key_values, rows_message

@@ -13,10 +13,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import grpc
 from google.protobuf.message import Message
+
 from vectorfleet.schema import CollectionSchema
 from vectorfleet.topology import CollectionTopology, Topology
 from vectorfleet.v1 import peer_pb2
-
 from vectorfleet_node.api.describe import VERSION, Describer, shard_report
 from vectorfleet_node.api.errors import ApiError, UnreachableError
 from vectorfleet_node.api.host import CollectionHost, Environment

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 import grpc
 import numpy as np
 import pyarrow as pa
+
 from vectorfleet.partition import shard_of
 from vectorfleet.schema import CollectionSchema, KeyType
 from vectorfleet.v1 import peer_pb2
 from vectorfleet.v1 import vectorfleet_pb2 as pb
-
 from vectorfleet_node.api.errors import ApiError
 from vectorfleet_node.api.rows import keys_message
 from vectorfleet_node.shard.batch import KEY_COLUMN, encode

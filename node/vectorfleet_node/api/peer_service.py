@@ -7,8 +7,8 @@ import asyncio
 from typing import Any
 
 import grpc
-from vectorfleet.v1 import peer_pb2, peer_pb2_grpc
 
+from vectorfleet.v1 import peer_pb2, peer_pb2_grpc
 from vectorfleet_node.api.errors import ApiError
 from vectorfleet_node.api.host import CollectionHost
 from vectorfleet_node.api.node import Node

@@ -12,8 +12,8 @@ from typing import Any, Protocol, TypeVar, cast
 
 import grpc
 from google.protobuf.message import Message
-from vectorfleet.v1 import peer_pb2_grpc
 
+from vectorfleet.v1 import peer_pb2_grpc
 from vectorfleet_node import logs
 from vectorfleet_node.api import errors
 from vectorfleet_node.api.auth import PeerSecret

@@ -10,7 +10,6 @@ import random
 from collections.abc import Callable, Mapping
 
 from vectorfleet.topology import CollectionTopology
-
 from vectorfleet_node.api.watch import PeerWatch
 
 OwnReady = Callable[[str, int], bool]  # collection, shard

@@ -9,9 +9,9 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
+
 from vectorfleet.schema import CollectionSchema, FieldType, KeyType
 from vectorfleet.v1 import vectorfleet_pb2 as pb
-
 from vectorfleet_node.query.model import Rows
 from vectorfleet_node.shard.view import Key
 

@@ -14,10 +14,10 @@ from typing import Generic, Protocol, TypeVar
 
 import grpc
 from google.rpc import error_details_pb2
+
 from vectorfleet.errors import MISSING_SHARDS
 from vectorfleet.topology import CollectionTopology
 from vectorfleet.v1 import peer_pb2
-
 from vectorfleet_node.api.errors import DOMAIN, ApiError, UnreachableError
 from vectorfleet_node.api.routing import Router
 from vectorfleet_node.api.watch import PeerWatch

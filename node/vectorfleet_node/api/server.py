@@ -15,8 +15,8 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import aio as health_aio
 from grpc_reflection.v1alpha import reflection
-from vectorfleet.v1 import peer_pb2_grpc, vectorfleet_pb2, vectorfleet_pb2_grpc
 
+from vectorfleet.v1 import peer_pb2_grpc, vectorfleet_pb2, vectorfleet_pb2_grpc
 from vectorfleet_node import logs
 from vectorfleet_node.api.auth import PeerSecret, RequireSecret
 from vectorfleet_node.api.http import HttpServer

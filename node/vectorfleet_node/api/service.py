@@ -13,11 +13,11 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 import grpc
+
 from vectorfleet.partition import shard_of
 from vectorfleet.topology import CollectionTopology
 from vectorfleet.v1 import peer_pb2, vectorfleet_pb2_grpc
 from vectorfleet.v1 import vectorfleet_pb2 as pb
-
 from vectorfleet_node.api import consistency, parts, validate
 from vectorfleet_node.api.describe import VERSION
 from vectorfleet_node.api.errors import ApiError

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from enum import Enum
 
 from vectorfleet.v1 import peer_pb2
-
 from vectorfleet_node import logs
 from vectorfleet_node.api.errors import ApiError, UnreachableError
 from vectorfleet_node.api.peers import PeerCaller

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import grpc
 from pydantic import ValidationError
-from vectorfleet.topology import CollectionTopology, Topology
 
+from vectorfleet.topology import CollectionTopology, Topology
 from vectorfleet_node import logs
 from vectorfleet_node.api.errors import ApiError, invalid
 

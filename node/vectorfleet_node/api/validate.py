@@ -10,9 +10,9 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pyarrow as pa
+
 from vectorfleet.schema import CollectionSchema, FieldSchema, FieldType, KeyType, VectorSchema
 from vectorfleet.v1 import vectorfleet_pb2 as pb
-
 from vectorfleet_node.api.errors import invalid
 from vectorfleet_node.query.filters import Filter, compile_filter
 from vectorfleet_node.query.model import SearchSpec

@@ -9,7 +9,6 @@ import asyncio
 from collections.abc import Callable
 
 from vectorfleet.v1 import peer_pb2
-
 from vectorfleet_node.api.errors import ApiError, UnreachableError
 from vectorfleet_node.api.peers import PeerCaller
 from vectorfleet_node.shard.port import ShardError

@@ -12,9 +12,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
 import grpc
+
 from vectorfleet.topology import CollectionTopology
 from vectorfleet.v1 import peer_pb2
-
 from vectorfleet_node.api import errors
 from vectorfleet_node.api.errors import ApiError, UnreachableError
 from vectorfleet_node.api.parts import Failed, Landed, Outcome, Part

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Final
 
 from vectorfleet.schema import IndexType, Metric
-
 from vectorfleet_node.engine import hnsw
 from vectorfleet_node.engine.artefact import Header, check_header
 from vectorfleet_node.engine.exact import ExactIndex

@@ -12,8 +12,8 @@ from functools import cached_property
 from typing import Final
 
 import numpy as np
-from vectorfleet.schema import IndexType, Metric
 
+from vectorfleet.schema import IndexType, Metric
 from vectorfleet_node.engine.port import Floats, Ids, Mask, SearchOptions
 from vectorfleet_node.engine.scoring import rank, rows_per_chunk
 

@@ -17,8 +17,8 @@ from typing import Any, Final
 import faiss
 import numpy as np
 from numpy.typing import NDArray
-from vectorfleet.schema import IndexType, Metric
 
+from vectorfleet.schema import IndexType, Metric
 from vectorfleet_node.engine.artefact import HEADER_BYTES, Header, check_header
 from vectorfleet_node.engine.exact import ExactIndex
 from vectorfleet_node.engine.planner import candidates, plan

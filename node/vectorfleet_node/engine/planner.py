@@ -11,7 +11,6 @@ from __future__ import annotations
 from typing import Final
 
 from vectorfleet.schema import Metric
-
 from vectorfleet_node.engine.port import SearchOptions
 
 DEFAULT_EF: Final = (

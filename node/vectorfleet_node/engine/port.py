@@ -11,6 +11,7 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
 from vectorfleet.schema import IndexType, Metric
 
 Floats = NDArray[np.float32]

@@ -10,8 +10,8 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from vectorfleet.schema import Metric
 
+from vectorfleet.schema import Metric
 from vectorfleet_node.engine.port import Floats, Ids
 
 Doubles = NDArray[np.float64]

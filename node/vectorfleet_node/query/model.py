@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from vectorfleet.schema import CollectionSchema, IndexType
 
+from vectorfleet.schema import CollectionSchema, IndexType
 from vectorfleet_node.engine.port import SearchOptions
 from vectorfleet_node.query.filters import Filter
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from vectorfleet.schema import CollectionSchema
 
+from vectorfleet.schema import CollectionSchema
 from vectorfleet_node.query.filters import Filter
 from vectorfleet_node.query.model import Rows
 from vectorfleet_node.shard.batch import KEY_COLUMN, arrow_schema, field_column

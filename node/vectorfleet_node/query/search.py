@@ -13,8 +13,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
-from vectorfleet.schema import IndexType
 
+from vectorfleet.schema import IndexType
 from vectorfleet_node.query.model import Floats, Hits, Rows, SearchResult, SearchSpec
 from vectorfleet_node.query.rows import Places, allowed, gather, keys_of
 from vectorfleet_node.shard.view import ShardView

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
-from vectorfleet.schema import CollectionSchema, Metric, VectorSchema
 
+from vectorfleet.schema import CollectionSchema, Metric, VectorSchema
 from vectorfleet_node.engine.port import Floats, SearchOptions
 from vectorfleet_node.query.errors import InvalidQuery
 from vectorfleet_node.query.filters import compile_filter

@@ -6,6 +6,7 @@ The API layer makes parts, `Peer.Append` carries their bytes and the log stores 
 from __future__ import annotations
 
 import pyarrow as pa
+
 from vectorfleet.schema import CollectionSchema, FieldType, KeyType
 
 KEY_COLUMN = "key"

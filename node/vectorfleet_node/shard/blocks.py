@@ -13,8 +13,8 @@ from typing import Final
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from vectorfleet.schema import CollectionSchema
 
+from vectorfleet.schema import CollectionSchema
 from vectorfleet_node.engine.exact import ExactIndex
 from vectorfleet_node.engine.port import Index
 from vectorfleet_node.shard.parts import Upsert, first_sequence

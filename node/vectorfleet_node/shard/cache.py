@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Final
 
 import pyarrow as pa
-from vectorfleet.schema import CollectionSchema
 
+from vectorfleet.schema import CollectionSchema
 from vectorfleet_node.engine.port import Engine
 from vectorfleet_node.shard.batch import KEY_COLUMN, arrow_schema, field_column
 from vectorfleet_node.shard.blocks import Segment

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import numpy as np
-from vectorfleet.schema import CollectionSchema
 
+from vectorfleet.schema import CollectionSchema
 from vectorfleet_node.shard.blocks import BlockPart, GrowingRows, SealedRows, Segment, Sequences
 from vectorfleet_node.shard.parts import Upsert
 from vectorfleet_node.shard.rowhash import LANES, Hashes

@@ -11,7 +11,6 @@ import asyncio
 from typing import Final
 
 from vectorfleet.schema import CollectionSchema
-
 from vectorfleet_node.shard.blocks import Segment
 from vectorfleet_node.shard.cache import SegmentCache
 from vectorfleet_node.shard.state import ShardState

@@ -12,8 +12,8 @@ from typing import Final
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from vectorfleet.schema import CollectionSchema
 
+from vectorfleet.schema import CollectionSchema
 from vectorfleet_node.shard.batch import KEY_COLUMN, arrow_schema, field_column, vector_column
 from vectorfleet_node.shard.rowhash import Hashes, hash_rows
 from vectorfleet_node.shard.view import Key

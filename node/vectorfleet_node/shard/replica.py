@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from vectorfleet.schema import CollectionSchema
-
 from vectorfleet_node.engine.port import Engine
 from vectorfleet_node.shard.cache import SegmentCache
 from vectorfleet_node.shard.follower import Follower

@@ -14,8 +14,8 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from vectorfleet.partition import key_bytes
 
+from vectorfleet.partition import key_bytes
 from vectorfleet_node.shard.batch import KEY_COLUMN
 from vectorfleet_node.shard.view import Key
 

@@ -15,8 +15,8 @@ from typing import Final
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from vectorfleet.schema import CollectionSchema
 
+from vectorfleet.schema import CollectionSchema
 from vectorfleet_node.engine.port import Engine
 from vectorfleet_node.shard.blocks import BlockPart, Segment
 from vectorfleet_node.shard.rowhash import LANES, Hashes, hash_rows, to_hex, total

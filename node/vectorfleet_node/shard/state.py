@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from vectorfleet.schema import CollectionSchema
 
+from vectorfleet.schema import CollectionSchema
 from vectorfleet_node.shard.blocks import Segment
 from vectorfleet_node.shard.layout import Layout
 from vectorfleet_node.shard.parts import Deletion, Upsert, read_requests

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Final
 
 from vectorfleet.schema import CollectionSchema, KeyType
-
 from vectorfleet_node.shard import batch
 from vectorfleet_node.shard.parts import ROW_BITS
 from vectorfleet_node.shard.port import DeletePart, UpsertPart

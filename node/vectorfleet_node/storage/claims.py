@@ -14,10 +14,10 @@ from enum import Enum
 from typing import Final
 
 from pydantic import ValidationError
+
 from vectorfleet.descriptor import CLAIM_EXPIRY_SECONDS, CLAIM_RENEW_SECONDS, CLAIMS_PREFIX, ClaimRecord
 from vectorfleet.schema import CollectionSchema
 from vectorfleet.topology import Claim
-
 from vectorfleet_node.storage import paths
 from vectorfleet_node.storage.evolution import extended
 from vectorfleet_node.storage.store import DataLoss, StorageError, Store, StoreUnavailable

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from pydantic import ValidationError
+
 from vectorfleet.descriptor import COLLECTION_OBJECT, TOMBSTONE_OBJECT, CollectionDescriptor
 from vectorfleet.partition import KEY_HASH
 from vectorfleet.topology import CollectionTopology
-
 from vectorfleet_node.storage import paths
 from vectorfleet_node.storage.claims import newest_claim
 from vectorfleet_node.storage.evolution import extended, refusals

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TypeVar
 
 from vectorfleet.topology import StorageLocation
-
 from vectorfleet_node.storage.open import open_store
 from vectorfleet_node.storage.store import CredentialsMissing, CredentialsRefused, Store
 

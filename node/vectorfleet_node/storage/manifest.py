@@ -14,8 +14,8 @@ from typing import Final
 
 from google_crc32c import value as crc32c
 from pydantic import ConfigDict, Field, ValidationError
-from vectorfleet.schema import Frozen, IndexType
 
+from vectorfleet.schema import Frozen, IndexType
 from vectorfleet_node.storage.store import DataLoss
 
 FORMAT: Final = 1

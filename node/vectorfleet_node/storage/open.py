@@ -10,8 +10,8 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from obstore.store import AzureStore, GCSStore, S3Store
-from vectorfleet.topology import StorageLocation
 
+from vectorfleet.topology import StorageLocation
 from vectorfleet_node.storage.local import LocalStore
 from vectorfleet_node.storage.memory import MemoryStore
 from vectorfleet_node.storage.objects import HttpPolicy, ObjectStore

@@ -8,7 +8,6 @@ from typing import Final
 
 from vectorfleet.descriptor import CLAIM_EXPIRY_SECONDS, TOMBSTONE_OBJECT
 from vectorfleet.topology import Claim
-
 from vectorfleet_node.storage.claims import ClaimedByOther, newest_claim
 from vectorfleet_node.storage.log import Sleep
 from vectorfleet_node.storage.parallel import for_each

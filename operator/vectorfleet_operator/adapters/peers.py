@@ -12,9 +12,9 @@ from typing import TypeVar
 
 import grpc
 import structlog
+
 from vectorfleet.topology import Topology
 from vectorfleet.v1 import peer_pb2, peer_pb2_grpc
-
 from vectorfleet_operator.model.observed import NodeReport, ShardReport, StorageState
 
 REPORT_SECONDS = 2.0

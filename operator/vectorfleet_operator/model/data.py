@@ -9,9 +9,9 @@ from enum import StrEnum
 from typing import Annotated, ClassVar
 
 from pydantic import Field
+
 from vectorfleet.schema import FieldType, IndexType, KeyType, Metric
 from vectorfleet.topology import ConsistencyLevel
-
 from vectorfleet_operator.model.base import DURATION, NAME, Part, Rule, seconds
 
 

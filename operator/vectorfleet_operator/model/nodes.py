@@ -90,7 +90,12 @@ class CacheSpec(Part):
             "self == oldSelf",
             "nodes.cache.size is {oldSelf} and cannot become {self}: resizing is not supported yet",
         ),
-    ] = Field(pattern=QUANTITY, max_length=32, description="Size of the volume; resizing is not supported yet.", examples=["200Gi"])
+    ] = Field(
+        pattern=QUANTITY,
+        max_length=32,
+        description="Size of the volume; resizing is not supported yet.",
+        examples=["200Gi"],
+    )
     storage_class_name: DnsName | None = Field(
         None, description="StorageClass of the volume; the cluster's default when absent.", examples=["nvme"]
     )

@@ -10,8 +10,8 @@ from enum import StrEnum
 from typing import Annotated, ClassVar, Self
 
 from pydantic import Field, model_validator
-from vectorfleet.schema import CollectionSchema, FieldSchema, VectorSchema
 
+from vectorfleet.schema import CollectionSchema, FieldSchema, VectorSchema
 from vectorfleet_operator.model.base import DURATION, ListMap, Part, Rule
 from vectorfleet_operator.model.data import (
     ConsistencySpec,

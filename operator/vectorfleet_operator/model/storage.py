@@ -57,7 +57,12 @@ class VolumeSpec(Part):
             "self == oldSelf",
             "storage.volume.size is {oldSelf} and cannot become {self}: resizing is not supported yet",
         ),
-    ] = Field(pattern=QUANTITY, max_length=32, description="Size of the volume; resizing is not supported yet.", examples=["20Gi"])
+    ] = Field(
+        pattern=QUANTITY,
+        max_length=32,
+        description="Size of the volume; resizing is not supported yet.",
+        examples=["20Gi"],
+    )
     storage_class_name: DnsName | None = Field(
         None, description="StorageClass of the volume; the cluster's default when absent. Immutable.", examples=["nvme"]
     )

@@ -10,7 +10,6 @@ from enum import StrEnum
 from typing import Any
 
 from vectorfleet.topology import Topology
-
 from vectorfleet_operator.model.observed import Manifest
 
 WORKING = 2.0  # seconds until the next look while something is in progress

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from vectorfleet.topology import PEER_PORT
-
 from vectorfleet_operator.model.observed import Observed
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from pydantic import ValidationError
+
 from vectorfleet.topology import (
     PEER_PORT,
     Claim,
@@ -22,7 +23,6 @@ from vectorfleet.topology import (
     StorageLocation,
     Topology,
 )
-
 from vectorfleet_operator.model import names
 from vectorfleet_operator.model.observed import Manifest, Observed
 from vectorfleet_operator.model.spec import VectorCollectionSpec

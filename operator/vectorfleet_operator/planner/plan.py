@@ -9,7 +9,6 @@ from __future__ import annotations
 from datetime import datetime
 
 from vectorfleet.topology import Topology
-
 from vectorfleet_operator.model import names
 from vectorfleet_operator.model.observed import Manifest, Observed, StorageState
 from vectorfleet_operator.model.spec import VectorCollectionSpec

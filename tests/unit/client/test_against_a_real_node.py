@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from vectorfleet import AlreadyExists, AsyncClient, Client, InvalidArgument, NotFound, from_arrays
 
 ROWS = 3000

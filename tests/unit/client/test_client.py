@@ -7,6 +7,7 @@ import threading
 import grpc
 import numpy as np
 import pytest
+
 from vectorfleet import (
     AlreadyExists,
     Client,

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 
 import numpy as np
 import pytest
+
 from vectorfleet import AsyncClient, Client, InvalidArgument, LoadFailed, RetryPolicy, Unavailable, from_arrays
 from vectorfleet.testing import FakeFleet
 

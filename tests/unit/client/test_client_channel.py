@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from vectorfleet import InvalidArgument
 from vectorfleet.channel import target
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from vectorfleet import Client, from_arrays
 from vectorfleet.cli import main
 from vectorfleet.testing import FakeFleet

@@ -9,6 +9,7 @@ import grpc
 import pytest
 from google.protobuf import any_pb2
 from google.rpc import error_details_pb2, status_pb2
+
 from vectorfleet import DeadlineExceeded, InvalidArgument, RetryPolicy, ServerError, Session, Unavailable, WriteFailed
 from vectorfleet.calls import Call
 from vectorfleet.errors import MISSING_SHARDS, from_status

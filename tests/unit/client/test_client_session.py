@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from vectorfleet import InvalidArgument, Session
 from vectorfleet.v1 import vectorfleet_pb2 as pb
 

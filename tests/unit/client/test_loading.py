@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from vectorfleet import Client, InvalidArgument, LoadFailed, from_arrays
 from vectorfleet.testing import FakeFleet
 

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+
 from vectorfleet import Source, SourceError, from_arrays, open_source
 from vectorfleet.readers import SourceSchema
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from vectorfleet import open_source
 
 from demo import embedding, glosses
 from demo.errors import DemoError
+from vectorfleet import open_source
 
 LINES = """\
   1 This software and database is being provided to you, the LICENSEE, by

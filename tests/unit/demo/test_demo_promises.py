@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from vectorfleet import Client, CollectionInfo, Hit, ReplicaInfo, RetryPolicy, SearchResult, ShardInfo, Unavailable
-from vectorfleet.testing import FakeFleet
 
 from demo import outage, questions
 from demo.glosses import Gloss
+from vectorfleet import Client, CollectionInfo, Hit, ReplicaInfo, RetryPolicy, SearchResult, ShardInfo, Unavailable
+from vectorfleet.testing import FakeFleet
 
 ROWS = 200
 RANDOM = np.random.default_rng(6)

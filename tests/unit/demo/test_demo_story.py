@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from vectorfleet import Client, RetryPolicy
-from vectorfleet.testing import FakeFleet
 
 from demo import fleet, screen, story
 from demo.errors import DemoError
+from vectorfleet import Client, RetryPolicy
+from vectorfleet.testing import FakeFleet
 
 VECTORS = np.random.default_rng(8).standard_normal((50, 8), dtype=np.float32)
 

@@ -9,8 +9,8 @@ from functools import lru_cache
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from vectorfleet.schema import CollectionSchema
 
+from vectorfleet.schema import CollectionSchema
 from vectorfleet_node.query.filters.binding import Binder
 from vectorfleet_node.query.filters.expression import Expression
 from vectorfleet_node.query.filters.syntax import parse

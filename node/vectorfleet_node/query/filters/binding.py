@@ -11,8 +11,8 @@ import json
 from typing import Final
 
 import pyarrow as pa
-from vectorfleet.schema import CollectionSchema, FieldType
 
+from vectorfleet.schema import CollectionSchema, FieldType
 from vectorfleet_node.query.errors import FilterError
 from vectorfleet_node.query.filters import expression as ex
 from vectorfleet_node.query.filters import syntax

@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import Any
 
 from vectorfleet.topology import API_PORT, HTTP_PORT, PEER_PORT
-
 from vectorfleet_operator.model import names
 from vectorfleet_operator.model.observed import Observed
 from vectorfleet_operator.model.spec import DeletionPolicy, VectorCollectionSpec

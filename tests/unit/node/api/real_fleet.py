@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 import grpc
 import numpy as np
+
 from vectorfleet.schema import CollectionSchema, FieldSchema, FieldType, VectorSchema
 from vectorfleet.topology import (
     Claim,

@@ -12,6 +12,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from grpc_status import rpc_status
 from real_fleet import NAME, PLACEMENT, RealFleet, eventually, search, upsert, vectors
+
 from vectorfleet.v1 import peer_pb2, peer_pb2_grpc
 from vectorfleet.v1 import vectorfleet_pb2 as pb
 from vectorfleet_node.shard.port import DeletePart, NotApplied, NotLeader

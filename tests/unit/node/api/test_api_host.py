@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from fake_fleet import SCHEMA, FakeReplica, collection
 from real_fleet import MortalStore, eventually
+
 from vectorfleet.descriptor import TOMBSTONE_OBJECT, CollectionDescriptor
 from vectorfleet.schema import CollectionSchema, VectorSchema
 from vectorfleet.topology import Claim, CollectionTopology

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pytest
 from fake_fleet import SCHEMA, collection
 from google.rpc import status_pb2
+
 from vectorfleet.schema import KeyType
 from vectorfleet.topology import Topology
 from vectorfleet.v1 import vectorfleet_pb2 as pb

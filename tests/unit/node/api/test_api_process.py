@@ -17,6 +17,7 @@ from typing import Any
 import grpc
 import pytest
 from real_fleet import NAME, SECRET, free_port, schema, search, upsert, vectors
+
 from vectorfleet.topology import Claim, CollectionTopology, NodeAddress, ShardPlacement, StorageLocation, Topology
 from vectorfleet.v1 import vectorfleet_pb2 as pb
 from vectorfleet.v1 import vectorfleet_pb2_grpc

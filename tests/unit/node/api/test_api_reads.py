@@ -10,6 +10,7 @@ from typing import Any
 import grpc
 import pytest
 from fake_fleet import FakeNetwork, FakeReplica, collection
+
 from vectorfleet.topology import ConsistencyLevel
 from vectorfleet.v1 import peer_pb2
 from vectorfleet.v1 import vectorfleet_pb2 as pb

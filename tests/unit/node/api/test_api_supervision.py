@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from fake_fleet import FakeNetwork, FakeReplica
+
 from vectorfleet.v1 import peer_pb2
 from vectorfleet_node.api.supervision import SUSPECT_SECONDS, Identity, Placed, Supervisor
 from vectorfleet_node.shard.port import NotLeader

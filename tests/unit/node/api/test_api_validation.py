@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from fake_fleet import SCHEMA
 from google.rpc import error_details_pb2
+
 from vectorfleet.schema import CollectionSchema, KeyType, VectorSchema
 from vectorfleet.v1 import vectorfleet_pb2 as pb
 from vectorfleet_node.api import errors, validate

@@ -9,6 +9,7 @@ from typing import Any
 import grpc
 import pytest
 from fake_fleet import SCHEMA, FakeNetwork, collection
+
 from vectorfleet.partition import shard_of
 from vectorfleet.v1 import peer_pb2
 from vectorfleet.v1 import vectorfleet_pb2 as pb

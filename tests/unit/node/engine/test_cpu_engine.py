@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from vectorfleet.schema import IndexType, Metric
 from vectorfleet_node.engine.artefact import HEADER_BYTES
 from vectorfleet_node.engine.cpu import EXACT_BELOW, CpuEngine

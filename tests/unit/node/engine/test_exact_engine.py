@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from vectorfleet.schema import IndexType, Metric
 from vectorfleet_node.engine import exact
 from vectorfleet_node.engine.exact import ExactIndex

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from vectorfleet.schema import IndexType, Metric
 from vectorfleet_node.engine import planner
 from vectorfleet_node.engine.cpu import CpuEngine

@@ -12,9 +12,10 @@ import pyarrow as pa
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from views import schema, table
+
 from vectorfleet_node.query.errors import FilterError
 from vectorfleet_node.query.filters import compile_filter, syntax
-from views import schema, table
 
 SCHEMA = schema()
 LANGS = ["en", "de", None, "e%n", "", "enx", "a\\b", "\n", "日本"]

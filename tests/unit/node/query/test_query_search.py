@@ -7,13 +7,14 @@ import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from views import View, block, schema
+
 from vectorfleet.schema import CollectionSchema, IndexType, KeyType, Metric
 from vectorfleet_node.query.filters import compile_filter
 from vectorfleet_node.query.model import Hits
 from vectorfleet_node.query.rows import count, get_rows
 from vectorfleet_node.query.search import merge, search_shard
 from vectorfleet_node.query.validate import search_spec
-from views import View, block, schema
 
 METRICS = list(Metric)
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from views import schema
+
 from vectorfleet.schema import CollectionSchema, Metric
 from vectorfleet_node.query.errors import FilterError, InvalidQuery
 from vectorfleet_node.query.validate import check_vectors, resolve_output_fields, search_spec
-from views import schema
 
 COLLECTION = schema(Metric.COSINE, dimensions=4)
 GOOD = np.ones((3, 4), np.float32)

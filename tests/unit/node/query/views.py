@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
+
 from vectorfleet.schema import CollectionSchema, FieldSchema, FieldType, KeyType, Metric, VectorSchema
 from vectorfleet_node.engine.exact import ExactIndex
 from vectorfleet_node.shard.batch import arrow_schema, field_column

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pytest
 from faults import CALM, Faults, FaultyStore
 from replicas import QUIET, UID, abandon, contents, delete, located, make_replica, new_shard, row_hash, running, upsert
+
 from vectorfleet_node.shard.port import DeletePart, InDoubt, NotApplied, ShardError, UpsertPart
 from vectorfleet_node.shard.replica import ShardReplica
 from vectorfleet_node.storage import paths

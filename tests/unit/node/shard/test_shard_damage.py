@@ -20,6 +20,7 @@ from replicas import (
     write,
 )
 from steered import SteeredStore
+
 from vectorfleet_node.shard.port import NotReady
 from vectorfleet_node.storage import paths
 from vectorfleet_node.storage.memory import MemoryStore

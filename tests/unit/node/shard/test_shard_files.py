@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
+
 from vectorfleet_node.shard.rowhash import hash_rows, to_hex, total
 from vectorfleet_node.storage import manifest as manifests
 from vectorfleet_node.storage import segment

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from replicas import QUIET, abandon, contents, leading, make_replica, new_shard, running, until, upsert, write
 from steered import SteeredStore
+
 from vectorfleet_node.shard.port import InDoubt, NotApplied, NotLeader
 from vectorfleet_node.storage import paths
 from vectorfleet_node.storage.memory import MemoryStore

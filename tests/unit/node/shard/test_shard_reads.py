@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from replicas import QUIET, TestClock, contents, leading, make_replica, new_shard, running, until, upsert, write
 from steered import SteeredStore
+
 from vectorfleet_node.shard.port import Behind
 from vectorfleet_node.storage.memory import MemoryStore
 from vectorfleet_node.storage.store import StoreUnavailable

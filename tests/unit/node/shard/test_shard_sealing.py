@@ -29,6 +29,7 @@ from replicas import (
     write,
 )
 from steered import SteeredStore
+
 from vectorfleet.schema import CollectionSchema, FieldSchema, FieldType, IndexType, VectorSchema
 from vectorfleet_node.shard.port import NotLeader
 from vectorfleet_node.shard.seal import plan_merge

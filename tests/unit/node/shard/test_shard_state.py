@@ -7,6 +7,7 @@ import random
 import numpy as np
 import pytest
 from replicas import SCHEMA, UID, contents, ids, located, upsert
+
 from vectorfleet_node.shard import requests as request_table
 from vectorfleet_node.shard.batch import encode as encode_rows
 from vectorfleet_node.shard.leadership import entry_of, next_record

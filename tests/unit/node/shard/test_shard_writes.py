@@ -22,6 +22,7 @@ from replicas import (
     write,
 )
 from steered import SteeredStore
+
 from vectorfleet_node.shard import requests as request_table
 from vectorfleet_node.shard.port import InDoubt, NotLeader, NotReady, TooOld
 from vectorfleet_node.storage.local import LocalStore

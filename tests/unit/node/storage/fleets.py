@@ -11,6 +11,7 @@ import random
 from dataclasses import dataclass, field
 
 from faults import CALM, FaultyStore
+
 from vectorfleet_node.storage import log as logs
 from vectorfleet_node.storage import paths
 from vectorfleet_node.storage.log import TAIL, End, Entry, Log, genesis

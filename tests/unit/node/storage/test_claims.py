@@ -7,6 +7,7 @@ import random
 
 import pytest
 from faults import Faults, FaultyStore
+
 from vectorfleet.descriptor import CLAIM_EXPIRY_SECONDS, CLAIM_RENEW_SECONDS, CLAIMS_PREFIX, ClaimRecord
 from vectorfleet.schema import CollectionSchema, FieldSchema, FieldType, VectorSchema
 from vectorfleet.topology import Claim

@@ -8,6 +8,7 @@ import random
 
 import pytest
 from faults import Faults, FaultyStore
+
 from vectorfleet.descriptor import COLLECTION_OBJECT, TOMBSTONE_OBJECT, ClaimRecord, CollectionDescriptor
 from vectorfleet.schema import CollectionSchema, FieldSchema, FieldType, IndexType, VectorSchema
 from vectorfleet.topology import Claim, CollectionTopology, ShardPlacement, StorageLocation

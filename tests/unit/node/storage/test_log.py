@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 import pytest
+
 from vectorfleet_node.storage import log as logs
 from vectorfleet_node.storage import paths
 from vectorfleet_node.storage.log import BEHIND, TAIL, Backoff, Entry, Log, genesis

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 from fleets import SHARD, UID, Violation, World
+
 from vectorfleet_node.storage import log as logs
 from vectorfleet_node.storage import paths
 from vectorfleet_node.storage.log import BEHIND, TAIL, End, Entry, Log

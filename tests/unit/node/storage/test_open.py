@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+
 from vectorfleet.topology import StorageLocation
 from vectorfleet_node.storage import parallel
 from vectorfleet_node.storage.credentials import RenewingStore, read_folder

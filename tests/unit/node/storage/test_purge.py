@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from test_claims import OURS, THEIRS, Clock, keeper
+
 from vectorfleet.descriptor import CLAIM_EXPIRY_SECONDS, COLLECTION_OBJECT, TOMBSTONE_OBJECT
 from vectorfleet_node.storage import paths
 from vectorfleet_node.storage.claims import ClaimedByOther, ClaimKeeper

@@ -9,6 +9,7 @@ import pytest
 from google_crc32c import value as crc32c
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from vectorfleet_node.storage import record as records
 from vectorfleet_node.storage.record import (
     Batch,

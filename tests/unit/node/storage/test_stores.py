@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 
 import pytest
+
 from vectorfleet_node.storage import files, paths
 from vectorfleet_node.storage.local import LocalStore
 from vectorfleet_node.storage.memory import MemoryStore

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+
 from vectorfleet.topology import Topology
 from vectorfleet_operator.adapters.act import Actor, event_manifest
 from vectorfleet_operator.adapters.kubernetes import CONFLICT, ApiError

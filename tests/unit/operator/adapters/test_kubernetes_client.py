@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 from kubernetes.aio import client
+
 from vectorfleet_operator.adapters.kubernetes import CONFLICT, ApiError, Kubernetes
 
 

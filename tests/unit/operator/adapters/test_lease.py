@@ -6,6 +6,7 @@ import copy
 from typing import Any
 
 import pytest
+
 from vectorfleet_operator.adapters.kubernetes import CONFLICT, ApiError
 from vectorfleet_operator.adapters.lease import DURATION, RENEW_DEADLINE, Lease, LeaseLost
 

@@ -6,6 +6,7 @@ import base64
 from typing import Any
 
 import pytest
+
 from vectorfleet_operator.adapters.observe import Observer, parse, pod_from, secret_of
 from vectorfleet_operator.model.observed import Environment, NodeReport
 

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 
 import grpc
 import pytest
+
 from vectorfleet.topology import Topology
 from vectorfleet.v1 import peer_pb2, peer_pb2_grpc
 from vectorfleet_operator.adapters.peers import STATES, Peers, report_from

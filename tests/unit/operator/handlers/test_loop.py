@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
+
 from vectorfleet_operator.adapters.kubernetes import ApiError
 from vectorfleet_operator.adapters.lease import LeaseLost
 from vectorfleet_operator.adapters.observe import Sight, parse

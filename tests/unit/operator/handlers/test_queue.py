@@ -6,6 +6,7 @@ import asyncio
 import time
 
 import pytest
+
 from vectorfleet_operator.handlers.queue import MAX_BACKOFF, PAUSE, Schedule, WorkQueue
 
 A, B = ("search", "a"), ("search", "b")

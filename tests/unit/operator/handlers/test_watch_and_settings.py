@@ -6,6 +6,7 @@ from typing import Any
 
 import kopf
 import pytest
+
 from vectorfleet_operator.handlers import watch
 from vectorfleet_operator.model import names
 from vectorfleet_operator.settings import SettingsError, load

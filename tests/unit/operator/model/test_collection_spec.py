@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from pydantic import ValidationError
+
 from vectorfleet.schema import CollectionSchema, IndexType, Metric
 from vectorfleet.topology import ConsistencyLevel
 from vectorfleet_operator.model import names

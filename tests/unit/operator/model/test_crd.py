@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+
 from vectorfleet_operator.model.base import Rule
 from vectorfleet_operator.model.generate import COLUMNS, ROOT, crd, files
 from vectorfleet_operator.model.openapi import validation

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from pydantic import ValidationError
+
 from vectorfleet_operator.model.generate import resource_schema
 from vectorfleet_operator.model.openapi import rules_of
 from vectorfleet_operator.model.spec import VectorCollectionSpec

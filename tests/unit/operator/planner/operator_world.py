@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from pydantic import ValidationError
+
 from vectorfleet.topology import Topology
 from vectorfleet_operator.model import names
 from vectorfleet_operator.model.observed import (

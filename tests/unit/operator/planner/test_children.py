@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from operator_world import NAME, World, spec_json
+
 from vectorfleet_operator.model.spec import VectorCollectionSpec
 from vectorfleet_operator.planner.children import pods
 from vectorfleet_operator.planner.children.common import STAMP, differs, stamped

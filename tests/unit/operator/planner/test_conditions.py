@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from operator_world import NAME, World, spec_json
+
 from vectorfleet_operator.model import names
 from vectorfleet_operator.model.observed import StorageState
 from vectorfleet_operator.planner import plan as planner

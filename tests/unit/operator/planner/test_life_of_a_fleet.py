@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import pytest
 from operator_world import NAME, World, spec_json
+
 from vectorfleet_operator.model import names
 from vectorfleet_operator.model.observed import StorageState
 from vectorfleet_operator.planner.actions import STEADY, Apply, PatchStatus, PutTopology, ReleaseClaim

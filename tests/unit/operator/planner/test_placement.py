@@ -6,6 +6,7 @@ import random
 from collections import Counter
 
 import pytest
+
 from vectorfleet_operator.planner.placement import Host, place, step
 
 SEEDS = range(60)

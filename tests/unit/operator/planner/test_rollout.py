@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 from operator_world import ENVIRONMENT, NAME, World, spec_json
+
 from vectorfleet_operator.planner import plan as planner
 from vectorfleet_operator.planner.actions import DeletePod
 from vectorfleet_operator.planner.rollout import RULES, UNHEALTHY_MAY_GO

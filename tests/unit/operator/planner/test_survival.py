@@ -6,6 +6,7 @@ import random
 
 import pytest
 from operator_world import NAME, World, spec_json
+
 from vectorfleet_operator.model import names
 
 

@@ -1,0 +1,80 @@
+"""The process in a fleet's pod, run by main.py once that listens to SIGTERM.
+
+Without arguments it serves; `purge` deletes the collections' data.
+
+Settings come from the environment (`settings.NodeSettings`). What cannot be started ends with one line on stderr.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import secrets
+import sys
+import time
+from collections.abc import Coroutine
+from typing import Any
+
+import uvloop
+
+from vectorfleet.topology import Topology
+from vectorfleet_node import logs
+from vectorfleet_node.api.assembly import Assembly
+from vectorfleet_node.api.auth import PeerSecret
+from vectorfleet_node.api.server import NodeServer, Ports, PortTaken
+from vectorfleet_node.api.supervision import Identity
+from vectorfleet_node.api.tasks import stop_task, watch_task
+from vectorfleet_node.serving import finish, stop_signal
+from vectorfleet_node.settings import NodeSettings, SettingsError, load
+from vectorfleet_node.storage.credentials import RenewingStore, read_folder
+from vectorfleet_node.storage.purge import purge
+from vectorfleet_node.storage.store import StorageError
+
+
+class StartError(Exception):
+    """The process cannot do what it was started for; the message is one line for a human."""
+
+
+async def serve(settings: NodeSettings) -> None:
+    """Serves a fleet's node until SIGTERM or SIGINT."""
+    told = stop_signal()
+    secret = PeerSecret(settings.peer_secret)
+    identity = Identity(settings.node, secrets.token_hex(16))
+    node, metrics = Assembly(identity, settings.cache, secret, lambda: read_folder(settings.credentials)).build()
+    server = NodeServer(node, metrics, secret)
+    await server.start(Ports(settings.host, settings.api_port, settings.peer_port, settings.http_port))
+    node.start()
+    following = asyncio.create_task(node.topology.follow(settings.topology))
+    watch_task(following, "topology file")
+    logs.logger().info("serving", owner=identity.owner)
+    await told.wait()
+    await stop_task(following)
+    await finish(node, server, settings.drain_seconds)
+
+
+async def purge_all(settings: NodeSettings) -> None:
+    """Deletes the data of every collection in the topology. StartError when there is no topology to tell which."""
+    try:
+        topology = Topology.model_validate_json(settings.topology.read_bytes())
+    except (OSError, ValueError) as error:
+        raise StartError(f"the topology {settings.topology} cannot be read: {str(error).splitlines()[0]}") from None
+    for collection in topology.collections:
+        store = RenewingStore(collection.storage, lambda: read_folder(settings.credentials))
+        logs.logger().info("purging", collection=collection.name, url=collection.storage.url)
+        await purge(store, collection.claim, monotonic=time.monotonic, sleep=asyncio.sleep)
+        logs.logger().info("purged", collection=collection.name, url=collection.storage.url)
+
+
+def run() -> None:
+    """Parses the command line and does what it says."""
+    parser = argparse.ArgumentParser(prog="vectorfleet-node", description="One node of a vectorfleet collection.")
+    commands = parser.add_subparsers(dest="command")
+    commands.add_parser("purge", help="delete the data of the topology's collections, for deletionPolicy: Delete")
+    arguments = parser.parse_args()
+    try:
+        settings = load()
+        logs.configure(settings.log_level, settings.node)
+        work: Coroutine[Any, Any, None] = purge_all(settings) if arguments.command == "purge" else serve(settings)
+        uvloop.run(work)
+    except (SettingsError, StartError, PortTaken, StorageError, ValueError) as error:
+        sys.exit(f"vectorfleet-node: {error}")
