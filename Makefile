@@ -28,7 +28,7 @@ check: format-check lint types layers generated unit ## The inner loop, under tw
 
 .PHONY: unit
 unit: $(LOCKED) ## Unit tests
-	$(BIN)/python -m pytest tests/unit -q
+	$(BIN)/python -m pytest tests/unit -q -n 4
 
 .PHONY: e2e
 e2e: $(LOCKED) ## End-to-end tests (E2E=tests/e2e/test_x.py for some of them)

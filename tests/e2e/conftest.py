@@ -116,7 +116,7 @@ def make_namespace(cluster: Commands) -> Callable[[], contextlib.AbstractContext
         cluster.kubectl("create", "-f", "-", input=json.dumps(manifest))
         yield name
         cluster.kubectl("-n", name, "delete", "vc", "--all", "--wait=false", check=False)
-        cluster.kubectl("delete", "namespace", name, "--wait=false")
+        cluster.kubectl("delete", "namespace", name, "--wait=false", check=False)
 
     return make
 

@@ -138,6 +138,22 @@ class Fleet:
     def pods(self) -> list[Json]:
         return list(self.json("pods", "-l", f"vectorfleet.io/collection={self.name}")["items"])
 
+    def wait_for_new_pods(self, old: set[str]) -> None:
+        """Waits until as many pods are ready as there were, none of which has one of the `old` uids."""
+
+        def replaced() -> bool:
+            pods = self.pods()
+            ready = [
+                condition["status"] == "True"
+                for pod in pods
+                for condition in pod.get("status", {}).get("conditions", [])
+                if condition["type"] == "Ready"
+            ]
+            new = {pod["metadata"]["uid"] for pod in pods}
+            return len(ready) == len(old) and all(ready) and not old & new
+
+        eventually(replaced, timeout=120, what=f"{self.name}: {len(old)} new pods are ready")
+
     @contextlib.contextmanager
     def client(self, pod: str | None = None) -> Iterator[Client]:
         """A client of one pod (the first ready one by default), through the API server."""

@@ -8,22 +8,34 @@ from clusters import DevCluster
 from conftest import SYSTEM
 
 USER = f"system:serviceaccount:{SYSTEM}:vectorfleet"
+RIGHTS = {"roles", "rolebindings", "clusterroles", "clusterrolebindings"}
 Grant = tuple[str, str, str]
 
 
 def requests(devcluster: DevCluster) -> tuple[set[Grant], set[Grant]]:
-    """(group, resource, verb) that the operator was allowed, and those it was denied."""
+    """(group, resource, verb) that the operator was allowed, and those it was denied.
+
+    While the chart is uninstalled its rights are gone before its pod is: what is denied then says nothing.
+    """
     allowed: set[Grant] = set()
     denied: set[Grant] = set()
+    removed: set[tuple[str, str]] = set()  # rights of the chart that are not there now
     with devcluster.audit_log.open() as log:
         for line in log:
             event = json.loads(line)
             reference = event.get("objectRef")
-            if event["user"]["username"] != USER or reference is None:
+            if reference is None:
+                continue
+            right = (reference["resource"], reference.get("name", ""))
+            if reference["resource"] in RIGHTS and right[1].startswith("vectorfleet"):
+                removed = removed | {right} if event["verb"] == "delete" else removed - {right}
+            if event["user"]["username"] != USER:
                 continue
             resource = "/".join(filter(None, (reference["resource"], reference.get("subresource"))))
             grant = (reference.get("apiGroup", ""), resource, event["verb"])
             decision = event.get("annotations", {}).get("authorization.k8s.io/decision")
+            if decision == "forbid" and removed:
+                continue
             (denied if decision == "forbid" else allowed).add(grant)
             # A server-side apply of something absent is logged as a patch, and needs the right to create.
             answer = event.get("responseStatus", {})

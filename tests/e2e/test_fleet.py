@@ -53,9 +53,7 @@ def test_every_pod_and_volume_gone_changes_no_answer_and_builds_no_index(loaded:
     before = loaded.answers()
     old = {pod["metadata"]["uid"] for pod in loaded.pods()}
     loaded.kubectl("delete", "pods,pvc", "-l", f"vectorfleet.io/collection={loaded.name}", "--wait=false")
-    eventually(
-        lambda: not old & {pod["metadata"]["uid"] for pod in loaded.pods()}, timeout=60, what="new pods of the fleet"
-    )
+    loaded.wait_for_new_pods(old)
     loaded.wait_for("FullyReplicated")
     assert loaded.answers() == before
     for pod in loaded.pods():
