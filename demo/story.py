@@ -141,7 +141,10 @@ def _kill(client: Client, commands: Commands, queries: NDArray[np.float32]) -> N
         arguments = ("-n", fleet.NAMESPACE, "delete", "pod", pod, "--force", "--grace-period=0")
         shell(f"kubectl {' '.join(arguments)}", commands.kubectl(*arguments))
         screen.wait_until(lambda: pod in _ready_names(commands), f"{pod} is back", 120, every=0.5)
-        screen.wait_until(lambda: loop.calls >= before + CALLS_AROUND_THE_KILL, "queries go on", 60, every=0.05)
+        try:
+            screen.wait_until(lambda: loop.calls >= before + CALLS_AROUND_THE_KILL, "queries go on", 60, every=0.05)
+        except DemoError as error:
+            raise DemoError(f"{error}; {loop.calls - before} calls since, failed: {loop.tally.failures[:3]}") from None
     tally = loop.tally
     say(f"{len(tally.failures)} of {tally.calls:,} calls failed; the slowest took {tally.slowest * 1000:.0f} ms")
     if tally.failures:
