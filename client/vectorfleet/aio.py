@@ -242,7 +242,7 @@ class AsyncClient:
     async def _send(self, call: Call[Any], request: Any, attempts: Attempts) -> Any:
         while True:
             try:
-                reply = await getattr(self._stub, call.method)(request, timeout=attempts.remaining())
+                reply = await getattr(self._stub, call.method)(request, timeout=attempts.share())
             except grpc.aio.AioRpcError as failure:
                 await asyncio.sleep(call.judged(failure, attempts, request))
             else:

@@ -264,7 +264,7 @@ class Client:
     def _send(self, call: Call[Any], request: Any, attempts: Attempts) -> Any:
         while True:
             try:
-                reply = getattr(self._stub, call.method)(request, timeout=attempts.remaining())
+                reply = getattr(self._stub, call.method)(request, timeout=attempts.share())
             except grpc.RpcError as failure:
                 time.sleep(call.judged(failure, attempts, request))
             else:

@@ -1,7 +1,8 @@
 """When a failed call is tried again. Used by both clients around every request.
 
-Only UNAVAILABLE and ABORTED are retried. A read may be repeated; a write is sent again as the same bytes, so with the
-same request id and floor, and a node applies an id once. The trap: a loop that makes a new request id per attempt
+UNAVAILABLE and ABORTED are retried, and so is an attempt that got no answer while there is time to ask another node. A
+read may be repeated; a write is sent again as the same bytes, so with the same request id and floor, and a node applies
+an id once. The trap: a loop that makes a new request id per attempt
 doubles rows.
 """
 
@@ -17,6 +18,7 @@ import grpc
 from vectorfleet.errors import DeadlineExceeded, Failure, VectorFleetError, from_status
 
 RETRIED = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.ABORTED)
+SHORTEST_ATTEMPT = 1.0  # seconds
 
 
 @dataclass(frozen=True)
@@ -50,8 +52,13 @@ class Attempts:
         self._last: VectorFleetError | None = None
 
     def remaining(self) -> float:
-        """Seconds left for the next attempt."""
+        """Seconds left for all further attempts."""
         return max(0.0, self._deadline - self._clock())
+
+    def share(self) -> float:
+        """Seconds for the next attempt: not all that is left, so that a node that hangs leaves time to ask another."""
+        left = self.remaining()
+        return min(left, max(SHORTEST_ATTEMPT, left / 3))
 
     def succeeded(self) -> None:
         """One request of the call got its answer; the next one has all its attempts again."""
@@ -61,12 +68,14 @@ class Attempts:
     def pause(self, failure: Failure, request_id: str = "") -> float:
         """Seconds to wait before trying again; raises what the user gets when there is nothing left to try."""
         error = from_status(failure, request_id)
-        if isinstance(error, DeadlineExceeded) and self._last is not None:
-            raise self._last  # why the time ran out says more than that it did
+        self._failures += 1
+        if isinstance(error, DeadlineExceeded):
+            if self._failures < self._policy.attempts and self.remaining() > 0:
+                return 0.0
+            raise self._last or error  # why the time ran out says more than that it did
         if failure.code() not in RETRIED:
             raise error
         self._last = error
-        self._failures += 1
         wait = min(self._policy.longest, self._policy.first * self._policy.factor ** (self._failures - 1))
         wait *= self._uniform(0.5, 1.0)
         if self._failures >= self._policy.attempts or wait >= self.remaining():

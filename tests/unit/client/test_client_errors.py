@@ -44,6 +44,7 @@ class Failed:
         return (("grpc-status-details-bin", rich.SerializeToString()),)
 
 
+SILENCE = Failed(grpc.StatusCode.DEADLINE_EXCEEDED, "Deadline Exceeded")
 WRITE_FAILURE = pb.WriteFailure(
     parts=[
         pb.WriteFailure.Part(shard=2, outcome=pb.WriteFailure.FAILED, keys=pb.Keys(strings=["a"]), message="no leader"),
@@ -129,12 +130,34 @@ def test_no_wait_goes_past_the_deadline() -> None:
 
 
 def test_when_time_runs_out_after_failures_the_failure_is_told() -> None:
-    trying = attempts(1.0, Clock(), first=0.1)
+    clock = Clock()
+    trying = attempts(1.0, clock, first=0.1)
     trying.pause(Failed(grpc.StatusCode.UNAVAILABLE, "the store is away"))
+    clock.now = 1.0
     with pytest.raises(Unavailable, match="the store is away"):
-        trying.pause(Failed(grpc.StatusCode.DEADLINE_EXCEEDED, "Deadline Exceeded"))
+        trying.pause(SILENCE)
+    late = Clock()
+    silent = attempts(1.0, late)
+    late.now = 1.0
     with pytest.raises(DeadlineExceeded):
-        attempts(1.0, Clock()).pause(Failed(grpc.StatusCode.DEADLINE_EXCEEDED, "Deadline Exceeded"))
+        silent.pause(SILENCE)
+
+
+def test_a_node_that_hangs_leaves_time_to_ask_another() -> None:
+    clock = Clock()
+    trying = attempts(30.0, clock)
+    assert trying.share() == pytest.approx(10.0)
+    clock.now = 10.0
+    assert trying.pause(SILENCE) == 0.0
+    clock.now = 29.5
+    assert trying.share() == pytest.approx(0.5)
+
+
+def test_nodes_that_hang_one_after_the_other_end_the_call() -> None:
+    trying = attempts(30.0, Clock(), attempts=3)
+    assert [trying.pause(SILENCE) for _ in range(2)] == [0.0, 0.0]
+    with pytest.raises(DeadlineExceeded):
+        trying.pause(SILENCE)
 
 
 def test_a_half_landed_write_is_remembered_by_the_session() -> None:
