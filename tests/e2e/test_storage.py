@@ -95,3 +95,24 @@ def test_a_store_that_comes_back_takes_writes_again(
 
     eventually(written, timeout=30, what="a write lands again")
     dead_store.wait_for("Ready")
+
+
+def test_one_node_on_a_volume_needs_no_bucket_and_keeps_its_data(fleet: Fleet) -> None:
+    spec = {
+        "storage": {"volume": {"size": "1Gi"}},
+        "sharding": {"shards": 2, "replicas": 1},
+        "nodes": {"count": 1},
+    }
+    fleet.apply(**spec)
+    fleet.wait_for("Ready")
+    fleet.load(500, seed=13)
+    before = fleet.answers()
+    old = {pod["metadata"]["uid"] for pod in fleet.pods()}
+    fleet.kubectl("delete", "pods", "-l", f"vectorfleet.io/collection={fleet.name}", "--force", "--grace-period=0")
+    fleet.wait_for_new_pods(old)
+    assert fleet.answers() == before
+    fleet.kubectl("delete", "vc", fleet.name, "--timeout=60s")
+    eventually(lambda: not fleet.pods(), timeout=60, what="no pods")
+    fleet.apply(**spec)
+    fleet.wait_for("Ready")
+    assert fleet.answers() == before

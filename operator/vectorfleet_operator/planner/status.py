@@ -100,7 +100,9 @@ def build(observed: Observed, situation: Situation, now: datetime) -> Status:
     before = previous(observed.status)
     serving = ready_replicas(observed, fleet.placement)
     shards = range(spec.sharding.shards)
-    unavailable = tuple(shard for shard in shards if not serving.get(shard))
+    # What nodes say of themselves reaches no client: the Service leads to pods that Kubernetes found ready.
+    entrance = any(pod.ready and not pod.terminating for pod in observed.pods)
+    unavailable = tuple(shard for shard in shards if not (entrance and serving.get(shard)))
     incomplete = tuple(shard for shard in shards if _is_incomplete(fleet, spec, shard, len(serving.get(shard, ()))))
     problem = _problem(observed, situation)
     doing = _doing(observed, situation, unavailable, incomplete)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -235,6 +236,14 @@ def test_a_pod_that_dies_does_not_take_ready_away_but_full_replication() -> None
 def test_a_shard_that_nobody_serves_takes_ready_away() -> None:
     world = running(shards=1, replicas=1, nodes=1)
     world.kill(f"{NAME}-0")
+    world.act(world.plan())
+    assert world.condition("Ready")["reason"] == "ShardsUnavailable"
+    assert world.condition("Available")["status"] == "False"
+
+
+def test_shards_behind_a_service_without_a_ready_pod_are_not_served() -> None:
+    world = running()
+    world.pods = {name: replace(pod, ready=False) for name, pod in world.pods.items()}
     world.act(world.plan())
     assert world.condition("Ready")["reason"] == "ShardsUnavailable"
     assert world.condition("Available")["status"] == "False"
