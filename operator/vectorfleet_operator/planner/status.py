@@ -101,9 +101,13 @@ def build(observed: Observed, situation: Situation, now: datetime) -> Status:
     serving = ready_replicas(observed, fleet.placement)
     shards = range(spec.sharding.shards)
     # What nodes say of themselves reaches no client: the Service leads to pods that Kubernetes found ready.
-    entrance = any(pod.ready and not pod.terminating for pod in observed.pods)
-    unavailable = tuple(shard for shard in shards if not (entrance and serving.get(shard)))
-    incomplete = tuple(shard for shard in shards if _is_incomplete(fleet, spec, shard, len(serving.get(shard, ()))))
+    entrances = {pod.name for pod in observed.pods if pod.ready and not pod.terminating}
+    unavailable = tuple(shard for shard in shards if not (entrances and serving.get(shard)))
+    incomplete = tuple(
+        shard
+        for shard in shards
+        if _is_incomplete(fleet, spec, shard, sum(report.node in entrances for report in serving.get(shard, ())))
+    )
     problem = _problem(observed, situation)
     doing = _doing(observed, situation, unavailable, incomplete)
     state = State(

@@ -241,6 +241,14 @@ def test_a_shard_that_nobody_serves_takes_ready_away() -> None:
     assert world.condition("Available")["status"] == "False"
 
 
+def test_a_replica_in_a_pod_that_is_not_ready_does_not_count_as_a_copy() -> None:
+    world = running()
+    world.pods[f"{NAME}-0"] = replace(world.pods[f"{NAME}-0"], ready=False)
+    world.act(world.plan())
+    assert world.condition("Ready")["status"] == "True"
+    assert world.condition("FullyReplicated")["status"] == "False"
+
+
 def test_shards_behind_a_service_without_a_ready_pod_are_not_served() -> None:
     world = running()
     world.pods = {name: replace(pod, ready=False) for name, pod in world.pods.items()}
