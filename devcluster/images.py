@@ -118,7 +118,7 @@ class Images:
         local = self._local("base", base_digest())
         if self._has(local):
             return local
-        with self._reporter.step(f"making the base image (Debian {SUITE} with Python)"), self._workplace() as folder:
+        with self._reporter.step(f"making the base image (Debian {SUITE} with Python)"), self._scratch() as folder:
             tar = folder / "base.tar"
             run(
                 "mmdebstrap", "--variant=minbase", f"--include={BASE_PACKAGES}", SUITE, tar,
@@ -132,14 +132,14 @@ class Images:
         if registry.holds(reference):
             return reference
         local = self._local(program.name, program.digest)
-        with self._reporter.step(f"making the image of {program.name}"), self._workplace() as folder:
+        with self._reporter.step(f"making the image of {program.name}"), self._scratch() as folder:
             shutil.copy(program.built, folder / program.name)
             self._build_text(PROGRAM_DOCKERFILE.format(name=program.name), folder, local)
             self._push(local, reference)
         return reference
 
     @contextmanager
-    def _workplace(self) -> Iterator[Path]:
+    def _scratch(self) -> Iterator[Path]:
         with tempfile.TemporaryDirectory(dir=self._folders.tmp) as folder:
             # mmdebstrap's own user reads in it.
             Path(folder).chmod(0o755)
