@@ -40,7 +40,9 @@ def machine(
 ) -> Iterator[DevCluster | Kind | Current]:
     """The cluster itself, started for this session and stopped after it unless --keep-cluster is given."""
     chosen = choose(request.config.getoption("--cluster"), tmp_path_factory.mktemp("kind"))
-    chosen.start()
+    # The first start builds for minutes: its progress has to be seen.
+    with request.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
+        chosen.start()
     yield chosen
     if not request.config.getoption("--keep-cluster"):
         chosen.stop()
