@@ -28,7 +28,10 @@ def requests(devcluster: DevCluster) -> tuple[set[Grant], set[Grant]]:
                 continue
             right = (reference["resource"], reference.get("name", ""))
             if reference["resource"] in RIGHTS and right[1].startswith("vectorfleet"):
-                removed = removed | {right} if event["verb"] == "delete" else removed - {right}
+                if event["verb"] == "delete":
+                    removed.add(right)
+                elif event["verb"] in ("create", "patch", "update"):
+                    removed.discard(right)
             if event["user"].get("username") != USER:  # none where nobody was authenticated
                 continue
             resource = "/".join(filter(None, (reference["resource"], reference.get("subresource"))))
