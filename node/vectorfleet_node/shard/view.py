@@ -10,9 +10,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from vectorfleet.partition import Key as Key
 from vectorfleet_node.engine.port import Index
-
-Key = str | int
 
 
 @dataclass(frozen=True)

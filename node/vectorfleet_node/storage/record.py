@@ -19,10 +19,9 @@ from typing import Final
 
 from google_crc32c import value as crc32c
 
+from vectorfleet.partition import Key as Key
 from vectorfleet_node.storage.store import DataLoss, StorageError
 from vectorfleet_node.storage.wire import Reader, Truncated, pack_bytes, pack_text
-
-Key = str | int
 
 FORMAT: Final = 1
 NONCE_BYTES: Final = 16
