@@ -1,17 +1,18 @@
 """A shard's folder of segment files on this node: fetched from the store, checked, opened.
 
 Used when a replica loads or follows, and by the leader for the files that it makes. Losing the folder loses nothing.
-The trap is rot: a file is checked whenever it is opened, also one that was here before; a bad one is set aside, fetched
-once more, and if that is bad too the damage is in the store.
+The traps: a file that was here before may be rotten, cut, or (after a power cut) not have reached the disk, so each is
+read whole and checked before it is mapped; a bad one is set aside, fetched once more, and if that is bad too the damage
+is in the store. It is read, not mapped, for that: a disk that fails is then an error, and no SIGBUS.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
 
 import pyarrow as pa
 
@@ -19,15 +20,17 @@ from vectorfleet.schema import CollectionSchema
 from vectorfleet_node.engine.port import Engine
 from vectorfleet_node.shard.batch import KEY_COLUMN, arrow_schema, field_column
 from vectorfleet_node.shard.blocks import Segment
+from vectorfleet_node.shard.budget import DAMAGED, CacheBudget
 from vectorfleet_node.storage import paths, segment
 from vectorfleet_node.storage.manifest import FileEntry, Manifest, RequestsEntry, SegmentEntry
-from vectorfleet_node.storage.store import DataLoss, Store
-
-QUARANTINED: Final = ".damaged"
+from vectorfleet_node.storage.store import DataLoss, StorageError, Store
 
 
 class SegmentCache:
-    """The files of one shard under `folder`."""
+    """The files of one shard under `folder`.
+
+    budget: of the node. index_loaded: called for each index opened. rotten: called for each file that is set aside.
+    """
 
     def __init__(
         self,
@@ -37,22 +40,43 @@ class SegmentCache:
         engine: Engine,
         collection: CollectionSchema,
         index_loaded: Callable[[], None],
+        budget: CacheBudget | None = None,
+        rotten: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.folder = folder
+        self._budget = budget or CacheBudget()
+        self._rotten = rotten
+        self._busy: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)  # two who fetch a file take turns
         self._store = store
         self._shard = shard
         self._engine = engine
         self._collection = collection
         self._index_loaded = index_loaded
 
-    def prepare(self) -> None:
-        """Makes the folder and removes what a process that died was writing."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        for left in self.folder.glob("*.tmp"):
-            left.unlink(missing_ok=True)
+    @property
+    def quarantined(self) -> int:
+        """How many files were set aside and are kept for a look."""
+        return self._budget.damaged_in(self.folder)
+
+    async def prepare(self) -> None:
+        """Makes the folder, removes what a process that died was writing, and counts what is left."""
+        await self._budget.found(await asyncio.to_thread(_sweep, self.folder))
+
+    def close(self) -> None:
+        """The shard is served no more: its files are somebody else's to count."""
+        self._budget.forget(self.folder)
+
+    async def reserve(self, manifest: Manifest) -> None:
+        """Makes room for all files of a manifest. CacheFull when what this node must hold does not fit."""
+        await self._hold(manifest.files())
+
+    async def require(self, size: int) -> None:
+        """Makes room for `size` bytes of files to be made here. CacheFull when there is none."""
+        await self._budget.require(size, self._name)
 
     async def open(self, entry: SegmentEntry) -> Segment:
-        """The segment, its files fetched as needed. DataLoss when the store's copy is damaged; else a StorageError."""
+        """The segment, its files fetched as needed and checked. DataLoss when the store's are damaged; CacheFull."""
+        await self._hold(entry.files())
         await asyncio.gather(*(self._fetch(file) for file in entry.files()))
         opened = await asyncio.to_thread(self._open, entry)
         for _ in opened.indexes:
@@ -63,21 +87,31 @@ class SegmentCache:
         """The request ids in those files, oldest first."""
         found: list[tuple[str, int]] = []
         for entry in entries:
+            await self._hold([entry.file])
             found += await asyncio.to_thread(segment.read_requests, await self._fetch(entry.file))
         return found
 
     async def upload(self, files: Iterable[FileEntry]) -> None:
-        """Puts files of the folder into the store."""
+        """Puts files that were made in the folder into the store."""
+        made = list(files)
+        await self._budget.made({self.folder / file.name: file.size for file in made})
         await asyncio.gather(
-            *(self._store.upload(paths.segment(self._shard, file.name), self.folder / file.name) for file in files)
+            *(self._store.upload(paths.segment(self._shard, file.name), self.folder / file.name) for file in made)
         )
 
-    def keep_only(self, manifest: Manifest) -> None:
-        """Deletes the files that the manifest does not name. Open ones stay readable until they are let go."""
-        named = {file.name for file in manifest.files()}
-        for path in self.folder.iterdir():
-            if path.suffix != ".tmp" and path.name.removesuffix(QUARANTINED) not in named:
-                path.unlink(missing_ok=True)
+    async def keep_only(self, manifest: Manifest) -> None:
+        """Holds the files that the manifest names and no others. Open ones stay readable until they are let go."""
+        names = {file.name for file in manifest.files()}
+        await self._budget.keep_only(self.folder, names)
+        for name in [name for name, lock in self._busy.items() if name not in names and not lock.locked()]:
+            del self._busy[name]
+
+    @property
+    def _name(self) -> str:
+        return f"shard {self._shard}"
+
+    async def _hold(self, files: Iterable[FileEntry]) -> None:
+        await self._budget.hold({self.folder / file.name: file.size for file in files}, self._name)
 
     def _open(self, entry: SegmentEntry) -> Segment:
         content = segment.read_rows(self.folder / entry.rows.name)
@@ -100,13 +134,28 @@ class SegmentCache:
 
     async def _fetch(self, file: FileEntry) -> Path:
         path = self.folder / file.name
-        if await asyncio.to_thread(_is_good, path, file):
-            return path
-        for _ in range(2):
-            await self._store.download(paths.segment(self._shard, file.name), path)
-            if await asyncio.to_thread(_is_good, path, file):
+        async with self._busy[file.name]:
+            if await self._good(path, file):
                 return path
+            for _ in range(2):
+                await self._store.download(paths.segment(self._shard, file.name), path)
+                if await self._good(path, file):
+                    return path
         raise DataLoss(f"{paths.segment(self._shard, file.name)} is damaged in the store: its checksum is wrong")
+
+    async def _good(self, path: Path, file: FileEntry) -> bool:
+        """Whether the file is there and whole; one that is not whole is set aside."""
+        found = await asyncio.to_thread(_measure, path)
+        if found is None or found == (file.size, file.crc32c):
+            return found is not None
+        aside = path.with_name(path.name + DAMAGED)
+        try:
+            await asyncio.to_thread(path.replace, aside)
+        except OSError as error:
+            raise StorageError(f"{path} is damaged and cannot be set aside: {error.strerror}") from error
+        await self._budget.set_aside(aside, found[0])
+        self._rotten(file.name)
+        return False
 
 
 def _conform(rows: pa.Table, collection: CollectionSchema, name: str) -> pa.Table:
@@ -125,11 +174,24 @@ def _conform(rows: pa.Table, collection: CollectionSchema, name: str) -> pa.Tabl
     return pa.table(columns)
 
 
-def _is_good(path: Path, file: FileEntry) -> bool:
-    """Whether the file is there and whole; one that is not whole is set aside."""
-    if not path.exists():
-        return False
-    if segment.checksum(path) == (file.size, file.crc32c):
-        return True
-    path.rename(path.with_name(path.name + QUARANTINED))
-    return False
+def _measure(path: Path) -> tuple[int, int] | None:
+    """(size in bytes, crc32c), None when there is no file; what the disk cannot read counts as not there: (0, 0)."""
+    try:
+        return segment.checksum(path)
+    except FileNotFoundError:
+        return None
+    except OSError:
+        return 0, 0
+
+
+def _sweep(folder: Path) -> dict[Path, int]:
+    """The size of each finished file, oldest first; unfinished ones are deleted."""
+    folder.mkdir(parents=True, exist_ok=True)
+    files = []
+    for path in folder.iterdir():
+        if path.name.startswith(".") or path.suffix == ".tmp":
+            path.unlink(missing_ok=True)
+        else:
+            status = path.stat()
+            files.append((status.st_mtime_ns, path, status.st_size))
+    return {path: size for _, path, size in sorted(files)}

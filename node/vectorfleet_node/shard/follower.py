@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Final
 
+from vectorfleet_node.shard.budget import CacheFull
 from vectorfleet_node.shard.cache import SegmentCache
 from vectorfleet_node.shard.loader import Loader
 from vectorfleet_node.shard.port import NotReady
@@ -22,6 +23,7 @@ from vectorfleet_node.storage.record import Publish, UnknownRecord
 from vectorfleet_node.storage.store import DataLoss, StorageError
 
 _DAMAGED_PAUSE: Final = 5.0  # seconds between two looks at what could not be read
+_FULL_PAUSE: Final = 5.0  # seconds between two tries to load what does not fit into this node's cache
 _ADOPT_BACKOFF: Final = Backoff(shortest=0.5, longest=30.0)
 
 
@@ -125,6 +127,10 @@ class Follower:
                 self.damage = str(error)
                 self.settled.set()
                 pause = _DAMAGED_PAUSE
+            except CacheFull as error:
+                self._trouble = str(error)
+                self.settled.set()
+                pause = _FULL_PAUSE
             except StorageError as error:
                 self._trouble = f"the object store does not answer: {error}"
                 pause = Backoff().pause(failures)
@@ -163,7 +169,7 @@ class Follower:
         if self._state is state and newest > state.layout.position:
             state.install(manifest, segments)
             self.complaint = ""
-            await asyncio.to_thread(self._cache.keep_only, manifest)
+            await self._cache.keep_only(manifest)
 
     async def _pause(self, seconds: float) -> None:
         waits = [asyncio.ensure_future(self._sleep(seconds)), asyncio.ensure_future(self._wake.wait())]

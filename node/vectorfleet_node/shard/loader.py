@@ -76,7 +76,8 @@ class Loader:
         return manifest
 
     async def open(self, manifest: Manifest, held: tuple[Segment, ...]) -> tuple[Segment, ...]:
-        """The manifest's segments; those already held are not opened again."""
+        """The manifest's segments; those already held are not opened again. CacheFull when they do not fit here."""
+        await self._cache.reserve(manifest)
         known = {segment.entry.rows.name: segment for segment in held}
         opened = []
         for entry in manifest.segments:
@@ -102,7 +103,7 @@ class Loader:
         segments = await self.open(manifest, ())
         requests = await self._cache.requests(manifest.requests)
         state = await asyncio.to_thread(ShardState.at_manifest, manifest, segments, requests, self._collection)
-        self._cache.keep_only(manifest)
+        await self._cache.keep_only(manifest)
         return state, crc
 
     async def _read(self, position: int) -> tuple[Manifest, int]:

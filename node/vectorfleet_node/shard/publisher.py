@@ -112,7 +112,7 @@ class Publisher:
         await self._persist(sealed)
         await self._publish(sealed)
         self._state.install(sealed.manifest, sealed.segments)
-        self._cache.keep_only(sealed.manifest)
+        await self._cache.keep_only(sealed.manifest)
         self._complain("")
 
     async def _publish(self, sealed: Sealed) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 
 from vectorfleet.schema import CollectionSchema
 from vectorfleet_node.engine.port import Engine
+from vectorfleet_node.shard.budget import CacheBudget
 from vectorfleet_node.shard.cache import SegmentCache
 from vectorfleet_node.shard.follower import Follower
 from vectorfleet_node.shard.leadership import Leadership, entry_of, next_record
@@ -49,6 +50,7 @@ class ShardReplica:
         cache: this shard's folder for segment files; made when absent, its contents may be lost at any time.
         owner: random per process start; what fences name. address: this node's peer address.
         clock, sleep, new_id: time and randomness; new_id gives 32 random hex digits.
+        budget: the node's, for the files of all its shards; without one nothing limits them.
     """
 
     def __init__(
@@ -67,6 +69,7 @@ class ShardReplica:
         new_id: Callable[[], str],
         settings: ShardSettings | None = None,
         observer: Observer | None = None,
+        budget: CacheBudget | None = None,
     ) -> None:
         self._store = store
         self._uid = uid
@@ -81,7 +84,9 @@ class ShardReplica:
         self._settings = settings or ShardSettings()
         self._observer = observer or Observer()
         self._log = Log(store, uid, shard, sleep=sleep)
-        self._cache = SegmentCache(store, shard, cache, engine, collection, self._observer.index_loaded)
+        self._cache = SegmentCache(
+            store, shard, cache, engine, collection, self._observer.index_loaded, budget, self._observer.rotten
+        )
         loader = Loader(store, self._log, self._cache, uid=uid, shard=shard, collection=collection, sleep=sleep)
         self._follower = Follower(
             loader,
@@ -138,7 +143,7 @@ class ShardReplica:
 
     async def start(self) -> None:
         """See `Replica`."""
-        await asyncio.to_thread(self._cache.prepare)
+        await self._cache.prepare()
         self._spawn(self._follower.run(self._check.join))
         self._spawn(self._follower.follow_manifests())
         await self._follower.settled.wait()
@@ -158,6 +163,7 @@ class ShardReplica:
             task.cancel()
         await asyncio.gather(*(reign.close() for reign in reigns), return_exceptions=True)
         await asyncio.gather(self._check.close(), self._follower.adoption.close(), *tasks, return_exceptions=True)
+        self._cache.close()
 
     async def append(self, request_id: str, floor: int, part: UpsertPart | DeletePart) -> int:
         """See `Replica`. ValueError when the part does not fit the collection."""

@@ -25,17 +25,23 @@ def _ignore() -> None:
     pass
 
 
+def _ignore_name(_: str) -> None:
+    pass
+
+
 @dataclass(frozen=True)
 class Observer:
     """Told what happens, for metrics.
 
     appended: seconds from sending a record to knowing that it is in the log.
     index_built, index_loaded: one call for each vector index that was built, or opened from an artefact.
+    rotten: the name of each file of this node's cache that was found damaged and set aside.
     """
 
     appended: Callable[[float], None] = _ignore_seconds
     index_built: Callable[[], None] = _ignore
     index_loaded: Callable[[], None] = _ignore
+    rotten: Callable[[str], None] = _ignore_name
 
 
 @dataclass(frozen=True)

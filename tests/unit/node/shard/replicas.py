@@ -19,6 +19,7 @@ from vectorfleet.schema import CollectionSchema, FieldSchema, FieldType, VectorS
 from vectorfleet_node.engine.cpu import CpuEngine
 from vectorfleet_node.engine.port import SearchOptions
 from vectorfleet_node.shard.batch import arrow_schema
+from vectorfleet_node.shard.budget import CacheBudget
 from vectorfleet_node.shard.port import DeletePart, ReplicaReport, UpsertPart
 from vectorfleet_node.shard.replica import ShardReplica
 from vectorfleet_node.shard.rowhash import to_hex
@@ -91,6 +92,7 @@ def make_replica(
     counts: Counts | None = None,
     clock: TestClock | None = None,
     sleep: Sleep = asyncio.sleep,
+    budget: CacheBudget | None = None,
 ) -> ShardReplica:
     """A replica that has not started. The same name gives the same identifiers: use each once per test."""
     return ShardReplica(
@@ -107,6 +109,7 @@ def make_replica(
         new_id=ids(name),
         settings=settings,
         observer=(counts or Counts()).observer(),
+        budget=budget,
     )
 
 
