@@ -20,7 +20,7 @@ demo: $(LOCKED) $(DEMO_LOCKED) ## Boot a cluster, install the chart, load 117,00
 	$(BIN)/python -m demo up
 
 .PHONY: test
-test: check e2e ## Everything: format, lint, types, layers, unit tests, then end-to-end tests on a real Kubernetes
+test: check mutants-fast e2e ## Everything: format, lint, types, layers, unit tests, some mutants, then end-to-end tests on a real Kubernetes
 
 ##@ While you work
 .PHONY: check
@@ -33,6 +33,18 @@ unit: $(LOCKED) ## Unit tests
 .PHONY: e2e
 e2e: $(LOCKED) ## End-to-end tests (E2E=tests/e2e/test_x.py for some of them)
 	$(BIN)/python -m pytest $(E2E) -v --cluster=$(or $(CLUSTER),auto) --durations=15
+
+.PHONY: mutants
+mutants: $(LOCKED) ## Breaks the storage protocol on purpose: each mutant must be killed by its test
+	$(BIN)/python -m tests.mutants
+
+.PHONY: mutants-fast
+mutants-fast: $(LOCKED)
+	$(BIN)/python -m tests.mutants --fast
+
+.PHONY: bench-storage
+bench-storage: $(LOCKED) ## The storage engine's figures, each beside the raw figure of the same run (idle machine, many minutes)
+	$(BIN)/python -m benchmarks.storage all
 
 .PHONY: format
 format: $(LOCKED) ## Rewrite the code in the one format

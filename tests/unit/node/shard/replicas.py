@@ -227,8 +227,9 @@ def report(replica: ShardReplica) -> ReplicaReport:
 
 
 async def until(condition: Callable[[], object], *, seconds: float = 10.0) -> None:
-    """Waits until the condition holds."""
+    """Waits until the condition holds. TimeoutError, not a failed assertion, when it does not: nothing wrong was seen."""
     deadline = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < deadline, "condition did not come true"
+        if time.monotonic() >= deadline:
+            raise TimeoutError(f"the condition did not come true within {seconds} s")
         await asyncio.sleep(0.005)
