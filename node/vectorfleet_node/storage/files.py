@@ -1,18 +1,19 @@
-"""Durable file operations, blocking, for `local`. Linux semantics: what is not fsynced does not survive a power cut."""
+"""Durable file operations over a disk, blocking, for `local`; and files of other stores put in place whole."""
 
 from __future__ import annotations
 
 import errno
-import os
-import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO, Final
 
+from vectorfleet_node.storage.disk import Disk, RealDisk
 from vectorfleet_node.storage.store import StoreFull
 
-TEMPORARY_PREFIX = ".tmp-"
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+TEMPORARY_PREFIX: Final = ".tmp-"
+_NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT)
+_CHUNK: Final = 1 << 20
 
 
 class FsyncFailed(Exception):
@@ -20,7 +21,7 @@ class FsyncFailed(Exception):
 
 
 @contextmanager
-def room(path: Path) -> Iterator[None]:
+def full_is_told(path: Path) -> Iterator[None]:
     """Turns a full disk or quota into StoreFull."""
     try:
         yield
@@ -30,57 +31,76 @@ def room(path: Path) -> Iterator[None]:
         raise
 
 
-def fsync(descriptor: int, path: Path) -> None:
-    """fsync, or FsyncFailed."""
+def sync_folder(disk: Disk, path: Path) -> None:
+    """Makes the names in a folder durable, or FsyncFailed."""
+    with _sync_told(path):
+        disk.sync_folder(path)
+
+
+def temporary_beside(disk: Disk, target: Path) -> Path:
+    """A fresh name in the target's folder that `sweep` recognises."""
+    return target.with_name(f"{TEMPORARY_PREFIX}{disk.token()}")
+
+
+def write_durably(disk: Disk, path: Path, source: bytes | BinaryIO) -> None:
+    """Writes a new file from bytes or another file and syncs it; on any failure the file is gone again."""
     try:
-        os.fsync(descriptor)
-    except OSError as error:
-        raise FsyncFailed(f"fsync of {path} failed: {error.strerror}") from error
-
-
-def fsync_directory(path: Path) -> None:
-    """Makes the names in a directory durable, or FsyncFailed."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        fsync(descriptor, path)
-    finally:
-        os.close(descriptor)
-
-
-def temporary_beside(target: Path) -> Path:
-    """A fresh name in the target's directory that `sweep` recognises."""
-    return target.with_name(f"{TEMPORARY_PREFIX}{os.urandom(8).hex()}")
-
-
-def write_durably(path: Path, source: bytes | Path) -> None:
-    """Writes a new file from bytes or another file and fsyncs it; on any failure the file is gone again."""
-    try:
-        with room(path), path.open("xb") as file:
-            if isinstance(source, bytes):
-                file.write(source)
-            else:
-                with source.open("rb") as origin:
-                    shutil.copyfileobj(origin, file, 1 << 20)
-            file.flush()
-            fsync(file.fileno(), path)
+        with full_is_told(path):
+            file = disk.create(path)
+            try:
+                for chunk in [source] if isinstance(source, bytes) else iter(lambda: source.read(_CHUNK), b""):
+                    file.write(chunk)
+                with _sync_told(path):
+                    file.sync()
+            finally:
+                file.close()
     except BaseException:
-        path.unlink(missing_ok=True)
+        remove(disk, path)
         raise
 
 
-def replace_durably(target: Path, source: bytes | Path) -> None:
+def replace_durably(disk: Disk, target: Path, source: bytes | BinaryIO) -> None:
     """Puts new contents under `target`, whole or not at all, durably."""
-    temporary = temporary_beside(target)
-    write_durably(temporary, source)
+    temporary = temporary_beside(disk, target)
+    write_durably(disk, temporary, source)
     try:
-        temporary.replace(target)
+        disk.rename(temporary, target)
     except OSError:
+        remove(disk, temporary)
+        raise
+    sync_folder(disk, target.parent)
+
+
+def put_in_place(target: Path, source: bytes | BinaryIO) -> None:
+    """Writes a file of this machine, whole or not at all, not durably: for downloads, which are checked before use."""
+    disk = RealDisk()
+    temporary = temporary_beside(disk, target)
+    try:
+        with full_is_told(target), temporary.open("xb") as file:
+            for chunk in [source] if isinstance(source, bytes) else iter(lambda: source.read(_CHUNK), b""):
+                file.write(chunk)
+        temporary.replace(target)
+    except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    fsync_directory(target.parent)
 
 
-def sweep(root: Path) -> None:
+def remove(disk: Disk, path: Path) -> None:
+    """Removes a name if it is there."""
+    with suppress(FileNotFoundError, NotADirectoryError):
+        disk.unlink(path)
+
+
+def sweep(disk: Disk, root: Path) -> None:
     """Removes what writers that died left behind."""
-    for path in root.rglob(f"{TEMPORARY_PREFIX}*"):
-        path.unlink(missing_ok=True)
+    for path in disk.files(root):
+        if path.name.startswith(TEMPORARY_PREFIX):
+            remove(disk, path)
+
+
+@contextmanager
+def _sync_told(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise FsyncFailed(f"fsync of {path} failed: {error.strerror}") from error

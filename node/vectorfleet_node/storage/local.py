@@ -1,55 +1,70 @@
 """The store in a local directory: `vectorfleet serve --data`, and a collection on a volume.
 
 Create-if-absent is link(2). Several processes may share the directory; a failed fsync ends this process's writing.
+The trap: a file can be seen before it is durable, and whoever sees a record may acknowledge it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import errno
-import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TypeVar
+from threading import Lock
+from typing import Final, TypeVar
 
 from vectorfleet_node.storage import files
-from vectorfleet_node.storage.store import DataLoss, StorageError, StoreNotFound, StoreUnavailable, UnsafeStore
+from vectorfleet_node.storage.disk import Disk, RealDisk
+from vectorfleet_node.storage.store import (
+    DataLoss,
+    StorageError,
+    StoreFull,
+    StoreNotFound,
+    StoreUnavailable,
+    UnsafeStore,
+)
 
 Result = TypeVar("Result")
-_NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS)
+_NO_LINKS: Final = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS)
+_ABSENT: Final = (FileNotFoundError, IsADirectoryError, NotADirectoryError)
 
 
 class LocalStore:
-    """Objects as files below `root`, one directory per key segment.
+    """Objects as files below `root`, one folder per key segment.
 
     Key segments must be non-empty and must not begin with a dot; anything else is a ValueError, as no key of ours does.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, disk: Disk | None = None) -> None:
         self._root = root
+        self._disk = disk or RealDisk()
         self._broken = ""  # why writing ended: the first failed fsync
         self._doubtful: set[str] = set()  # visible, perhaps not durable: nobody may be told that they exist
-        self._durable: set[Path] = set()  # directories whose own names this process made durable
+        self._under_way: list[str] = []  # being written: visible from some point on, durable only at the end
+        self._durable: set[Path] = set()  # folders whose own names this process made durable
+        self._syncing: dict[Path, Lock] = {}  # an error of fsync is told to one caller only: they go one by one
+        self._unpersisted: list[Path] = []  # newest records that could not be written anew yet
+        self._persisting = Lock()
 
     @classmethod
-    def open(cls, root: Path) -> LocalStore:
-        """Makes the directory, removes leftovers of crashed writers and re-persists the newest record of each log.
+    def open(cls, root: Path, disk: Disk | None = None) -> LocalStore:
+        """Makes the folder, removes leftovers of crashed writers and re-persists the newest record of each log.
 
-        Blocking. The last step is for a record whose directory entry an earlier process failed to fsync: it may be in
-        the page cache only. StoreNotFound when the directory cannot be made, a StorageError when it cannot be written.
+        Blocking. The last step is for a record whose name or contents an earlier process failed to fsync: it may be in
+        the page cache only. On a full disk it is put off to the first write. StoreNotFound when the folder cannot be
+        made, a StorageError when it cannot be written.
         """
-        try:
-            root.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise StoreNotFound(f"{root} cannot be made: {error.strerror}") from error
-        store = cls(root.resolve())
+        store = cls(root.resolve(), disk)
         with store._errors("open", ""):
-            files.sweep(store._root)
-            for log in store._root.glob("shards/*/log"):
-                newest = max((path.name for path in log.iterdir() if not path.name.startswith(".")), default=None)
-                if newest is not None:
-                    files.replace_durably(log / newest, log / newest)
+            try:
+                store._make_folder(store._root)
+            except OSError as error:
+                raise StoreNotFound(f"{root} cannot be made: {error.strerror}") from error
+            files.sweep(store._disk, store._root)
+            store._unpersisted = _newest_records(store._disk, store._root)
+            with suppress(StoreFull):  # reads go on; `_write` tries again before anything else is written
+                store._persist()
         return store
 
     async def create(self, key: str, body: bytes) -> bool:
@@ -58,60 +73,84 @@ class LocalStore:
 
     async def get(self, key: str) -> bytes | None:
         """See `Store.get`."""
-        if key in self._doubtful:
-            raise StoreUnavailable(f"{key} may not be durable: {self._broken}")
-        return await self._run("get", key, lambda: _read(self._path(key)))
+        return await self._run("get", key, lambda: self._read(key))
 
     async def list(self, prefix: str, *, after: str = "") -> list[str]:
         """See `Store.list`."""
-        return await self._run("list", prefix, lambda: _list(self._root, prefix, after))
+        return await self._run("list", prefix, lambda: _list(self._disk, self._root, prefix, after))
 
     async def put(self, key: str, body: bytes) -> None:
         """See `Store.put`."""
-        await self._write("put", key, lambda target: files.replace_durably(target, body))
+        await self._write("put", key, lambda target: files.replace_durably(self._disk, target, body))
 
     async def delete(self, key: str) -> None:
         """See `Store.delete`."""
-        await self._run("delete", key, lambda: _delete(self._path(key)))
+        await self._write("delete", key, self._delete, makes_folder=False)
 
     async def upload(self, key: str, path: Path) -> None:
         """See `Store.upload`."""
-        await self._write("upload", key, lambda target: files.replace_durably(target, path))
+
+        def copy(target: Path) -> None:
+            with path.open("rb") as source:
+                files.replace_durably(self._disk, target, source)
+
+        await self._write("upload", key, copy)
 
     async def download(self, key: str, path: Path) -> None:
         """See `Store.download`."""
-        source = self._path(key)
-        if not await asyncio.to_thread(source.is_file):
-            raise DataLoss(f"{key} is missing")
-        await self._run("download", key, lambda: files.replace_durably(path, source))
+        place = self._path(key)
+
+        def copy() -> None:
+            try:
+                source = self._disk.open(place)
+            except _ABSENT:
+                raise DataLoss(f"{key} is missing") from None
+            with source:
+                files.put_in_place(path, source)
+
+        await self._run("download", key, copy)
+
+    async def room(self) -> int | None:
+        """See `Store.room`."""
+        return await self._run("room", "", lambda: self._disk.room(self._root))
 
     def _path(self, key: str) -> Path:
         if not _well_formed(key):
             raise ValueError(f"{key!r} is not an object's key")
         return self._root / key
 
-    async def _write(self, operation: str, key: str, action: Callable[[Path], Result]) -> Result:
+    async def _write(
+        self, operation: str, key: str, action: Callable[[Path], Result], *, makes_folder: bool = True
+    ) -> Result:
         target = self._path(key)
 
         def write() -> Result:
             if self._broken:
                 raise StoreUnavailable(f"{operation} {key} refused, restart this node: {self._broken}")
+            self._under_way.append(key)
             try:
-                self._make_directory(target.parent)
-                return action(target)
+                self._persist()
+                if makes_folder:
+                    self._make_folder(target.parent)
+                done = action(target)
+                if self._broken:  # the error that another caller was told may have been about this
+                    raise files.FsyncFailed(self._broken)
             except files.FsyncFailed as error:
-                self._broken = str(error)
+                self._broken = self._broken or str(error)
                 self._doubtful.add(key)
                 raise StoreUnavailable(f"{operation} {key}: {error}") from error
+            finally:
+                self._under_way.remove(key)
+            return done
 
         return await self._run(operation, key, write)
 
     def _create(self, target: Path, body: bytes) -> bool:
-        temporary = files.temporary_beside(target)
-        files.write_durably(temporary, body)
+        temporary = files.temporary_beside(self._disk, target)
+        files.write_durably(self._disk, temporary, body)
         try:
-            with files.room(target):
-                os.link(temporary, target)
+            with files.full_is_told(target):
+                self._disk.link(temporary, target)
             created = True
         except FileExistsError:
             created = False
@@ -120,20 +159,59 @@ class LocalStore:
                 raise UnsafeStore(f"the file system of {self._root} has no hard links: {error.strerror}") from error
             raise
         finally:
-            temporary.unlink(missing_ok=True)
+            files.remove(self._disk, temporary)
         # Also when it exists: whoever linked it may have died before this, and our caller builds on it.
-        files.fsync_directory(target.parent)
+        self._sync_folder(target.parent)
         return created
 
-    def _make_directory(self, directory: Path) -> None:
-        if directory in self._durable:
+    def _read(self, key: str) -> bytes | None:
+        path = self._path(key)
+        try:
+            with self._disk.open(path) as file:
+                body = file.read()
+        except _ABSENT:
+            return None
+        if key in self._under_way:
+            self._sync_folder(path.parent)
+        if key in self._doubtful:
+            raise StoreUnavailable(f"{key} may not be durable: {self._broken}")
+        return body
+
+    def _delete(self, target: Path) -> None:
+        try:
+            self._disk.unlink(target)
+        except (FileNotFoundError, NotADirectoryError):
             return
-        if directory != self._root:
-            self._make_directory(directory.parent)
-            with files.room(directory):
-                directory.mkdir(exist_ok=True)
-        files.fsync_directory(directory.parent)
-        self._durable.add(directory)
+        self._sync_folder(target.parent)
+
+    def _make_folder(self, folder: Path) -> None:
+        """Makes a folder durably. Nothing is made in one whose own name is not durable, so only the last may be new."""
+        if folder in self._durable:
+            return
+        with files.full_is_told(folder):
+            try:
+                self._disk.make_folder(folder)
+            except FileNotFoundError:
+                self._make_folder(folder.parent)
+                self._disk.make_folder(folder)
+        self._sync_folder(folder.parent)
+        self._durable.add(folder)
+
+    def _sync_folder(self, folder: Path) -> None:
+        with self._syncing.setdefault(folder, Lock()):
+            try:
+                files.sync_folder(self._disk, folder)
+            except files.FsyncFailed as error:
+                self._broken = self._broken or str(error)
+                raise
+
+    def _persist(self) -> None:
+        with self._persisting:
+            while self._unpersisted:
+                newest = self._unpersisted[-1]
+                with self._disk.open(newest) as source:
+                    files.replace_durably(self._disk, newest, source)
+                self._unpersisted.pop()
 
     async def _run(self, operation: str, key: str, action: Callable[[], Result]) -> Result:
         with self._errors(operation, key):
@@ -153,28 +231,19 @@ def _well_formed(key: str) -> bool:
     return "\0" not in key and all(segment and not segment.startswith(".") for segment in key.split("/"))
 
 
-def _read(path: Path) -> bytes | None:
-    try:
-        return path.read_bytes()
-    except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
-        return None
-
-
-def _delete(path: Path) -> None:
-    try:
-        path.unlink()
-    except (FileNotFoundError, NotADirectoryError):
-        return
-    files.fsync_directory(path.parent)
-
-
-def _list(root: Path, prefix: str, after: str) -> list[str]:
+def _list(disk: Disk, root: Path, prefix: str, after: str) -> list[str]:
     folder = prefix.rpartition("/")[0]
     if folder and not _well_formed(folder):
         raise ValueError(f"{prefix!r} is not a prefix of keys")
-    found = []
-    for directory, _, names in os.walk(root / folder):
-        relative = Path(directory).relative_to(root).as_posix()
-        base = "" if relative == "." else f"{relative}/"
-        found += [base + name for name in names if not name.startswith(".")]
-    return sorted(key for key in found if key.startswith(prefix) and key > after)
+    keys = [path.relative_to(root).as_posix() for path in disk.files(root / folder) if not path.name.startswith(".")]
+    return sorted(key for key in keys if key.startswith(prefix) and key > after)
+
+
+def _newest_records(disk: Disk, root: Path) -> list[Path]:
+    """The last slot of each shard's log."""
+    newest: dict[Path, Path] = {}
+    for path in disk.files(root / "shards"):
+        log = path.parent
+        if log.name == "log" and log.parent.parent == root / "shards" and not path.name.startswith("."):
+            newest[log] = max(path, newest.get(log, path))
+    return list(newest.values())

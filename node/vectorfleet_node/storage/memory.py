@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from pathlib import Path
 
+from vectorfleet_node.storage import files
 from vectorfleet_node.storage.store import DataLoss
 
 
@@ -47,10 +47,8 @@ class MemoryStore:
         body = self._objects.get(key)
         if body is None:
             raise DataLoss(f"{key} is missing")
-        await asyncio.to_thread(_write_atomically, path, body)
+        await asyncio.to_thread(files.put_in_place, path, body)
 
-
-def _write_atomically(path: Path, body: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.{os.urandom(6).hex()}")
-    temporary.write_bytes(body)
-    temporary.replace(path)
+    async def room(self) -> int | None:
+        """See `Store.room`."""
+        return None

@@ -22,6 +22,7 @@ from obstore.exceptions import (
 )
 
 from vectorfleet_node.storage import files
+from vectorfleet_node.storage.disk import RealDisk
 from vectorfleet_node.storage.object_errors import classify, says_absent
 from vectorfleet_node.storage.store import DataLoss, StorageError
 
@@ -113,7 +114,7 @@ class ObjectStore:
 
     async def download(self, key: str, path: Path) -> None:
         """See `Store.download`."""
-        temporary = files.temporary_beside(path)
+        temporary = files.temporary_beside(RealDisk(), path)
 
         async def fetch() -> bool:
             found = await obstore.get_async(self._patient, key)
@@ -124,12 +125,16 @@ class ObjectStore:
             return True
 
         try:
-            with files.room(path):
+            with files.full_is_told(path):
                 present = await self._unless_absent("download", key, fetch(), False)
         finally:
             temporary.unlink(missing_ok=True)
         if not present:
             raise DataLoss(f"{key} is missing from {self._name}")
+
+    async def room(self) -> int | None:
+        """See `Store.room`. A bucket's quota cannot be asked for."""
+        return None
 
     async def _unless_absent(self, operation: str, key: str, action: Awaitable[Any], absent: Result) -> Result:
         try:

@@ -54,6 +54,11 @@ class ObservedStore:
         with self._watched("download"):
             await self._store.download(key, path)
 
+    async def room(self) -> int | None:
+        """See `Store.room`."""
+        with self._watched("room"):
+            return await self._store.room()
+
     @contextmanager
     def _watched(self, operation: str) -> Iterator[None]:
         began = self._monotonic()

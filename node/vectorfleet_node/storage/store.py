@@ -20,7 +20,11 @@ from typing import Protocol
 
 
 class StorageError(Exception):
-    """The object store could not do what was asked."""
+    """The object store could not do what was asked. retry_after: seconds until asking again makes sense, if known."""
+
+    def __init__(self, message: str = "", retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
 
 
 class StoreUnavailable(StorageError):
@@ -77,3 +81,6 @@ class Store(Protocol):
 
     async def download(self, key: str, path: Path) -> None:
         """Writes the object to a file, atomically (temporary name, then rename). DataLoss when it is absent."""
+
+    async def room(self) -> int | None:
+        """Bytes that may still be written, or None when nobody can tell. A leader keeps a reserve of it."""

@@ -105,6 +105,10 @@ class FaultyStore:
         await self._pass_time(key)
         await self._inner.download(key, path)
 
+    async def room(self) -> int | None:
+        """See `Store.room`."""
+        return await self._inner.room()
+
     async def _create(self, key: str, body: bytes) -> bool:
         created = await self._inner.create(key, body)
         if created:

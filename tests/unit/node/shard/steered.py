@@ -84,6 +84,9 @@ class SteeredStore:
         await self._pass(f"download {key}")
         await self.inner.download(key, path)
 
+    async def room(self) -> int | None:
+        return await self.inner.room()
+
     async def _pass(self, call: str) -> None:
         self.calls.append(call)
         await self._wait(call, self._before)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from vectorfleet_node.storage import files, paths
+from vectorfleet_node.storage.disk import RealDisk
 from vectorfleet_node.storage.local import LocalStore
 from vectorfleet_node.storage.memory import MemoryStore
 from vectorfleet_node.storage.observed import ObservedStore
@@ -203,11 +204,11 @@ async def test_after_a_failed_fsync_nothing_is_acknowledged_any_more(
 ) -> None:
     await local.create("log/1", b"old")
 
-    def failing(path: Path) -> None:
-        raise files.FsyncFailed(f"fsync of {path} failed")
+    def failing(disk: RealDisk, path: Path) -> None:
+        raise OSError(errno.EIO, "Input/output error")
 
     with monkeypatch.context() as broken:
-        broken.setattr(files, "fsync_directory", failing)
+        broken.setattr(RealDisk, "sync_folder", failing)
         with pytest.raises(StoreUnavailable):
             await local.create("log/2", b"new")
     # The disk is well again, but what it dropped is unknown: the name may be visible and not durable.
