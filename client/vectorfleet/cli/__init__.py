@@ -1,6 +1,7 @@
 """The command line: `vectorfleet --help`. `main` is the entry point of the distribution.
 
-Errors are one line on standard error: exit code 2 for wrong usage, 1 for what failed, 130 for Ctrl-C. No tracebacks.
+Errors are one line on standard error: exit code 2 for wrong usage, 1 for what failed unless the command says otherwise,
+130 for Ctrl-C. No tracebacks.
 Heavy imports (gRPC, pyarrow) happen inside the commands that need them.
 """
 
@@ -27,12 +28,16 @@ def main() -> None:
         code = 130
     except Failure as error:
         _complain(str(error))
-        code = 1
+        code = error.code
     sys.exit(code if isinstance(code, int) else 0)
 
 
 class Failure(Exception):
-    """A command that could not do what it was asked; `str()` is the line to show."""
+    """A command that could not do what it was asked; `str()` is the line to show, `code` the exit code."""
+
+    def __init__(self, message: str, *, code: int = 1) -> None:
+        super().__init__(message)
+        self.code = code
 
 
 def _complain(message: str) -> None:

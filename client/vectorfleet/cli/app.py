@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from vectorfleet.cli import reading, serving, status, writing
+from vectorfleet.cli import maintenance, reading, serving, status, writing
 
 app = typer.Typer(
     name="vectorfleet",
@@ -48,3 +48,4 @@ app.command("load", rich_help_panel="Write")(writing.load)
 app.command("create", rich_help_panel="Write")(writing.create)
 app.command("delete", rich_help_panel="Write")(writing.delete)
 app.command("serve", rich_help_panel="Run")(serving.serve)
+app.command("log", rich_help_panel="Look after the data")(maintenance.log)
