@@ -48,11 +48,15 @@ class _Folder:
     def sync(self) -> None:
         for change in self.changes:
             _apply(self.durable, change)
+            for older in self.dropped:  # what is on the platter now is not overtaken by what came before it
+                for name in change:
+                    older.pop(name, None)
         self.changes.clear()
 
     def fail(self) -> None:
-        self.dropped += self.changes
-        self.changes.clear()
+        """Drops the names of files. A folder's own name waits for the next sync: nothing could write it once more."""
+        self.dropped += [change for change in self.changes if not _makes_folder(change)]
+        self.changes = [change for change in self.changes if _makes_folder(change)]
 
     def lose(self, chance: random.Random) -> int:
         """Keeps or loses each change; how many were lost."""
@@ -292,6 +296,10 @@ def flipped(data: bytes, chance: random.Random) -> bytes:
     changed = bytearray(data)
     changed[chance.randrange(len(changed))] ^= 1 << chance.randrange(8)
     return bytes(changed)
+
+
+def _makes_folder(change: dict[str, _Node | None]) -> bool:
+    return any(isinstance(node, _Folder) for node in change.values())
 
 
 def _apply(names: dict[str, _Node], change: dict[str, _Node | None]) -> None:

@@ -44,25 +44,22 @@ class LocalStore:
         self._under_way: list[str] = []  # being written: visible from some point on, durable only at the end
         self._durable: set[Path] = set()  # folders whose own names this process made durable
         self._syncing: dict[Path, Lock] = {}  # an error of fsync is told to one caller only: they go one by one
-        self._unpersisted: list[Path] = []  # newest records that could not be written anew yet
+        self._unpersisted: list[Path] = []  # found at the start, not written anew yet
         self._persisting = Lock()
 
     @classmethod
     def open(cls, root: Path, disk: Disk | None = None) -> LocalStore:
-        """Makes the folder, removes leftovers of crashed writers and re-persists the newest record of each log.
+        """Makes the folder, removes leftovers of crashed writers, writes the newest record of each log anew.
 
-        Blocking. The last step is for a record whose name or contents an earlier process failed to fsync: it may be in
-        the page cache only. On a full disk it is put off to the first write. StoreNotFound when the folder cannot be
-        made, a StorageError when it cannot be written.
+        Blocking. The last step, also done with the collection's own object, is for what an earlier process failed to
+        fsync: it may be in the page cache only. On a full disk it is put off to the first write. StoreNotFound when the
+        folder cannot be made, a StorageError when it cannot be written.
         """
         store = cls(root.resolve(), disk)
         with store._errors("open", ""):
-            try:
-                store._make_folder(store._root)
-            except OSError as error:
-                raise StoreNotFound(f"{root} cannot be made: {error.strerror}") from error
+            store._make_root()
             files.sweep(store._disk, store._root)
-            store._unpersisted = _newest_records(store._disk, store._root)
+            store._unpersisted = _perhaps_cached(store._disk, store._root)
             with suppress(StoreFull):  # reads go on; `_write` tries again before anything else is written
                 store._persist()
         return store
@@ -160,9 +157,19 @@ class LocalStore:
             raise
         finally:
             files.remove(self._disk, temporary)
-        # Also when it exists: whoever linked it may have died before this, and our caller builds on it.
-        self._sync_folder(target.parent)
+        if created:
+            self._sync_folder(target.parent)
+        else:
+            self._write_anew(target)
         return created
+
+    def _write_anew(self, path: Path) -> None:
+        """Makes durable what is there: who wrote it may have died before the sync, and our caller builds on it.
+
+        Only a copy proves it: after a sync that failed in another process, a second one succeeds and does nothing.
+        """
+        with suppress(FileNotFoundError), self._disk.open(path) as source:
+            files.replace_durably(self._disk, path, source)
 
     def _read(self, key: str) -> bytes | None:
         path = self._path(key)
@@ -184,16 +191,26 @@ class LocalStore:
             return
         self._sync_folder(target.parent)
 
-    def _make_folder(self, folder: Path) -> None:
-        """Makes a folder durably. Nothing is made in one whose own name is not durable, so only the last may be new."""
-        if folder in self._durable:
-            return
-        with files.full_is_told(folder):
+    def _make_root(self) -> None:
+        for folder in [*reversed(self._root.parents), self._root][1:]:
             try:
                 self._disk.make_folder(folder)
-            except FileNotFoundError:
-                self._make_folder(folder.parent)
-                self._disk.make_folder(folder)
+            except OSError as error:
+                raise StoreNotFound(f"{self._root} cannot be made: {error.strerror}") from error
+            try:
+                files.sync_folder(self._disk, folder.parent)
+            except files.FsyncFailed as error:
+                if not isinstance(error.__cause__, PermissionError):  # whoever may not read it has not made it either
+                    raise
+        self._durable.add(self._root)
+
+    def _make_folder(self, folder: Path) -> None:
+        """Makes a folder durably, and those above first: an earlier process may have made them and failed to sync."""
+        if folder in self._durable:
+            return
+        self._make_folder(folder.parent)
+        with files.full_is_told(folder):
+            self._disk.make_folder(folder)
         self._sync_folder(folder.parent)
         self._durable.add(folder)
 
@@ -208,9 +225,7 @@ class LocalStore:
     def _persist(self) -> None:
         with self._persisting:
             while self._unpersisted:
-                newest = self._unpersisted[-1]
-                with self._disk.open(newest) as source:
-                    files.replace_durably(self._disk, newest, source)
+                self._write_anew(self._unpersisted[-1])
                 self._unpersisted.pop()
 
     async def _run(self, operation: str, key: str, action: Callable[[], Result]) -> Result:
@@ -239,11 +254,15 @@ def _list(disk: Disk, root: Path, prefix: str, after: str) -> list[str]:
     return sorted(key for key in keys if key.startswith(prefix) and key > after)
 
 
-def _newest_records(disk: Disk, root: Path) -> list[Path]:
-    """The last slot of each shard's log."""
+def _perhaps_cached(disk: Disk, root: Path) -> list[Path]:
+    """What readers build on without creating it: the last slot of each shard's log, and the objects at the root."""
     newest: dict[Path, Path] = {}
-    for path in disk.files(root / "shards"):
-        log = path.parent
-        if log.name == "log" and log.parent.parent == root / "shards" and not path.name.startswith("."):
-            newest[log] = max(path, newest.get(log, path))
+    for path in disk.files(root):
+        folder = path.parent
+        if path.name.startswith("."):
+            continue
+        if folder == root:
+            newest[path] = path
+        elif folder.name == "log" and folder.parent.parent == root / "shards":
+            newest[folder] = max(path, newest.get(folder, path))
     return list(newest.values())
