@@ -125,6 +125,16 @@ def build_missing(reporter: Reporter) -> list[Program]:
     return everything
 
 
+def build_one(name: str, reporter: Reporter) -> Path:
+    """Builds one program unless the cache holds it; its file. For tests and benchmarks that need no cluster."""
+    program = next(program for program in programs() if program.name == name)
+    if not program.built.exists():
+        check_go([program])
+        with reporter.step(f"building {name}"):
+            _build(program)
+    return program.built
+
+
 def _build(program: Program) -> None:
     unfinished = program.built.with_suffix(f".{os.getpid()}")
     program.built.parent.mkdir(parents=True, exist_ok=True)
