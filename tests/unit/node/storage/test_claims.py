@@ -6,7 +6,7 @@ import asyncio
 import random
 
 import pytest
-from faults import Faults, FaultyStore
+from faults import CALM, Faults, FaultyStore
 
 from vectorfleet.descriptor import CLAIM_EXPIRY_SECONDS, CLAIM_RENEW_SECONDS, CLAIMS_PREFIX, ClaimRecord
 from vectorfleet.schema import CollectionSchema, FieldSchema, FieldType, VectorSchema
@@ -250,7 +250,7 @@ async def test_through_faults_two_fleets_are_never_both_told_that_they_hold_it_f
     for _ in range(60):
         clock.now += rng.choice([1, 5, CLAIM_RENEW_SECONDS, CLAIM_EXPIRY_SECONDS])
         await asyncio.gather(*(look(node) for node in everyone if rng.random() < 0.7))
-    store.faults = Faults(0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
+    store.faults = CALM
     clock.now += CLAIM_EXPIRY_SECONDS
     for _ in range(2):
         for node in everyone:

@@ -114,7 +114,7 @@ async def test_what_was_told_survives_a_power_cut_before_any_operation(seed: int
         disk.power_cut(random.Random(operation + 1))
         await check(disk, told)
         lost += disk.fired
-    assert operation > 100
+    assert operation > 60
     assert lost["lost name"] > 20
     assert lost["lost contents"] > 0
 
