@@ -8,6 +8,7 @@ from __future__ import annotations
 import pyarrow as pa
 
 from vectorfleet.schema import CollectionSchema, FieldType, KeyType
+from vectorfleet_node.storage import arrow
 
 KEY_COLUMN = "key"
 _TYPES = {
@@ -50,11 +51,12 @@ def encode(rows: pa.RecordBatch) -> bytes:
 
 def decode(data: bytes, collection: CollectionSchema) -> pa.RecordBatch:
     """The record batch in `data`. ValueError when it is not one batch of the collection's schema."""
-    try:
-        with pa.ipc.open_stream(data) as reader:
-            batches = list(reader)
-    except pa.ArrowInvalid as error:
-        raise ValueError(f"not an Arrow stream: {error}") from None
-    if len(batches) != 1 or not batches[0].schema.equals(arrow_schema(collection)):
-        raise ValueError("not one record batch in the collection's schema")
+
+    def check(schema: pa.Schema) -> None:
+        if not schema.equals(arrow_schema(collection)):
+            raise ValueError("not in the collection's schema")
+
+    batches = arrow.read_stream(data, check).to_batches()
+    if len(batches) != 1:
+        raise ValueError(f"{len(batches)} record batches with rows; there must be one")
     return batches[0]

@@ -17,6 +17,7 @@ from vectorfleet.schema import CollectionSchema
 from vectorfleet_node.shard.batch import KEY_COLUMN, arrow_schema, field_column, vector_column
 from vectorfleet_node.shard.rowhash import Hashes, hash_rows
 from vectorfleet_node.shard.view import Key
+from vectorfleet_node.storage import arrow
 from vectorfleet_node.storage.record import BatchRequest
 from vectorfleet_node.storage.store import DataLoss
 
@@ -68,9 +69,8 @@ def read_requests(
 
 
 def _read_upsert(request_id: str, data: bytes, sequence: int, collection: CollectionSchema) -> Upsert:
-    with pa.ipc.open_stream(data) as reader:
-        batch = pa.Table.from_batches(list(reader), reader.schema).combine_chunks()
-    _check_columns(batch.schema, collection)
+    batch = arrow.read_stream(data, lambda schema: _check_columns(schema, collection)).combine_chunks()
+    _check_values(batch, sequence)
     columns = {KEY_COLUMN: batch.column(KEY_COLUMN)}
     wanted = arrow_schema(collection)
     for field in collection.fields:
@@ -88,6 +88,8 @@ def _read_upsert(request_id: str, data: bytes, sequence: int, collection: Collec
 
 def _check_columns(found: pa.Schema, collection: CollectionSchema) -> None:
     wanted = arrow_schema(collection)
+    if len(set(found.names)) != len(found.names):
+        raise ValueError(f"a column is there twice: {found.names}")
     for field in found:
         if field.name not in wanted.names:
             raise ValueError(f"column {field.name} is not in this node's schema")
@@ -97,6 +99,18 @@ def _check_columns(found: pa.Schema, collection: CollectionSchema) -> None:
     missing = [name for name in required if name not in found.names]
     if missing:
         raise ValueError(f"column {missing[0]} is missing")
+
+
+def _check_values(batch: pa.Table, sequence: int) -> None:
+    row = sequence & ((1 << ROW_BITS) - 1)
+    if row + len(batch) > 1 << ROW_BITS:
+        raise ValueError(f"its {len(batch)} rows from row {row} on are too many for one record")
+    for name in batch.schema.names:
+        array = _array(batch.column(name))
+        is_vector = pa.types.is_fixed_size_list(array.type)
+        # A null inside of a vector would become a number, and a vector that is null would be left out.
+        if (name == KEY_COLUMN or is_vector) and array.null_count + (array.flatten().null_count if is_vector else 0):
+            raise ValueError(f"column {name} has nulls")
 
 
 def _array(column: pa.Array | pa.ChunkedArray) -> pa.Array:
