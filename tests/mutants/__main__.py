@@ -56,7 +56,7 @@ def table_of(mutants: Sequence[Mutant], results: dict[str, tuple[Run, Verdict]])
         test = mutant.killed_by.rpartition("/")[2].replace("::", "\n")
         if verdict.kind is not Kind.KILLED:
             test = f"[red]{verdict.kind.value.upper()}[/] {test}"
-        table.add_row(mutant.name, mutant.promise, f"{test}\n[dim]{verdict.detail[:160]}[/]", f"{run.seconds:.1f}")
+        table.add_row(mutant.name, mutant.promise, f"{test}\n[dim]{verdict.detail[:80]}[/]", f"{run.seconds:.1f}")
     return table
 
 
@@ -77,7 +77,8 @@ def main() -> int:
         return 1
     before = check_unpatched(mutants)
     if before.code != 0:
-        console.print(f"[red]a test fails without any mutant: {judge(before).detail}", highlight=False)
+        failed = [outcome.test for outcome in before.outcomes if not outcome.passed]
+        console.print(f"[red]{', '.join(failed)} fails without any mutant: {judge(before).detail}", highlight=False)
         return 1
     console.print(f"{len(before.outcomes)} tests pass on the unpatched copy ({before.seconds:.1f} s)")
     results = run_all(mutants, arguments.jobs, console)

@@ -155,6 +155,22 @@ async def test_a_record_that_lands_between_the_looks_is_found(store: ScriptedSto
     assert found.data == following
 
 
+async def test_a_slot_that_is_collected_between_two_looks_is_not_the_tail(store: ScriptedStore, log: Log) -> None:
+    made = await written(store, 3)
+    slot, marker = paths.log_slot(0, 3), paths.boundary(0, 1, 0)
+    looks = 0
+
+    async def collect() -> None:
+        nonlocal looks
+        looks += 1
+        if looks == 2:
+            await store.put(marker, b"")
+            await store.delete(slot)
+
+    store.before_get = {slot: collect, marker: collect}
+    assert await log.next_after(2, chain_value(made[1])) is not TAIL
+
+
 async def test_markers_that_change_hands_between_two_looks_are_seen(store: ScriptedStore, log: Log) -> None:
     small, large = paths.boundary(0, 1, 0), paths.boundary(0, 2, 0)
     await store.create(small, b"")
