@@ -28,9 +28,10 @@ Hosting = Callable[..., Awaitable[CollectionHost]]
 
 
 class LockedStore(MortalStore):
-    """Refuses everything with `error` while there is one."""
+    """Refuses everything with `error` while there is one. overwrites: creates do, as on some S3 servers."""
 
     error: Exception | None = None
+    overwrites = False
 
     def __getattr__(self, name: str) -> Any:
         inner = super().__getattr__(name)
@@ -38,6 +39,9 @@ class LockedStore(MortalStore):
         async def guarded(*args: Any, **kwargs: Any) -> Any:
             if self.error is not None:
                 raise self.error
+            if name == "create" and self.overwrites:
+                await self.put(*args)
+                return True
             return await inner(*args, **kwargs)
 
         return guarded
@@ -94,6 +98,18 @@ async def until(host: CollectionHost, state: peer_pb2.StorageState) -> peer_pb2.
 
 
 Start = Callable[[CollectionTopology], CollectionHost]
+
+
+async def test_a_store_that_overwrites_is_never_served(store: LockedStore, host: Start) -> None:
+    store.overwrites = True
+    started = host(HERE)
+
+    async def decided() -> peer_pb2.CollectionReport | None:
+        report = started.report()
+        return report if report.storage != peer_pb2.STORAGE_STARTING else None
+
+    report = await eventually(decided, what="a state after the start")
+    assert (report.storage, list(report.shards)) == (peer_pb2.STORAGE_UNSAFE, [])
 
 
 @pytest.mark.parametrize(
