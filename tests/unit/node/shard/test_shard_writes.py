@@ -28,7 +28,7 @@ from vectorfleet_node.shard.port import InDoubt, NotLeader, NotReady, TooOld
 from vectorfleet_node.storage.local import LocalStore
 from vectorfleet_node.storage.memory import MemoryStore
 from vectorfleet_node.storage.record import Batch, decode
-from vectorfleet_node.storage.store import Store, StoreUnavailable
+from vectorfleet_node.storage.store import StorageError, Store, StoreUnavailable
 
 
 def store_of(kind: str, folder: Path) -> Store:
@@ -113,6 +113,18 @@ async def test_a_write_whose_replies_are_lost_is_acknowledged_once_it_is_found_i
         store.lose_replies = True
         assert await write(replica, upsert(["a"], 1)) == 3
         assert await write(replica, upsert(["b"], 1)) == 4
+
+
+async def test_a_write_that_was_said_to_have_failed_is_not_in_the_log(tmp_path: Path) -> None:
+    store, keys = SteeredStore(), ["a", "b", "c"]
+    await new_shard(store)
+    async with leading(make_replica(store, tmp_path, "a")) as replica:
+        store.lose_replies = True
+        outcomes = await asyncio.gather(*(write(replica, upsert([key])) for key in keys), return_exceptions=True)
+        store.lose_replies = False
+    async with running(fresh := make_replica(store, tmp_path, "b")):
+        failed = {key for key, outcome in zip(keys, outcomes, strict=True) if isinstance(outcome, StorageError)}
+        assert not failed & set(contents(fresh.view()))
 
 
 async def test_a_request_older_than_the_table_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
