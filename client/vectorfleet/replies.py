@@ -113,4 +113,5 @@ def _replica(info: pb.ReplicaInfo) -> ReplicaInfo:
         info.growing_rows,
         tuple(info.indexes),
         info.message,
+        info.quarantined,
     )

@@ -92,6 +92,7 @@ class ReplicaInfo:
     growing_rows: int
     indexes: tuple[str, ...]
     message: str  # why it is not ready
+    quarantined: int = 0  # damaged files that its node set aside
 
 
 @dataclass(frozen=True)

@@ -86,7 +86,7 @@ def print_shards(info: CollectionInfo) -> None:
                 f"{copy.growing_rows:,}",
                 f"{copy.position:,}",
                 ", ".join(copy.indexes),
-                _cell(copy.message),
+                _cell(copy.message or (f"{copy.quarantined} damaged files set aside" if copy.quarantined else "")),
             )
         table.add_section()
     _print(table)

@@ -195,7 +195,7 @@ class CollectionReport(_message.Message):
     def __init__(self, name: _Optional[str] = ..., uid: _Optional[str] = ..., storage: _Optional[_Union[StorageState, str]] = ..., message: _Optional[str] = ..., shards: _Optional[_Iterable[_Union[ShardReport, _Mapping]]] = ..., claim_holder: _Optional[str] = ...) -> None: ...
 
 class ShardReport(_message.Message):
-    __slots__ = ("id", "ready", "leader", "position", "rows", "growing_rows", "bytes", "indexes", "message")
+    __slots__ = ("id", "ready", "leader", "position", "rows", "growing_rows", "bytes", "indexes", "message", "quarantined")
     ID_FIELD_NUMBER: _ClassVar[int]
     READY_FIELD_NUMBER: _ClassVar[int]
     LEADER_FIELD_NUMBER: _ClassVar[int]
@@ -205,6 +205,7 @@ class ShardReport(_message.Message):
     BYTES_FIELD_NUMBER: _ClassVar[int]
     INDEXES_FIELD_NUMBER: _ClassVar[int]
     MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    QUARANTINED_FIELD_NUMBER: _ClassVar[int]
     id: int
     ready: bool
     leader: bool
@@ -214,7 +215,8 @@ class ShardReport(_message.Message):
     bytes: int
     indexes: _containers.RepeatedScalarFieldContainer[str]
     message: str
-    def __init__(self, id: _Optional[int] = ..., ready: _Optional[bool] = ..., leader: _Optional[bool] = ..., position: _Optional[int] = ..., rows: _Optional[int] = ..., growing_rows: _Optional[int] = ..., bytes: _Optional[int] = ..., indexes: _Optional[_Iterable[str]] = ..., message: _Optional[str] = ...) -> None: ...
+    quarantined: int
+    def __init__(self, id: _Optional[int] = ..., ready: _Optional[bool] = ..., leader: _Optional[bool] = ..., position: _Optional[int] = ..., rows: _Optional[int] = ..., growing_rows: _Optional[int] = ..., bytes: _Optional[int] = ..., indexes: _Optional[_Iterable[str]] = ..., message: _Optional[str] = ..., quarantined: _Optional[int] = ...) -> None: ...
 
 class PutTopologyRequest(_message.Message):
     __slots__ = ("topology",)

@@ -354,7 +354,7 @@ class ShardInfo(_message.Message):
     def __init__(self, id: _Optional[int] = ..., replicas: _Optional[_Iterable[_Union[ReplicaInfo, _Mapping]]] = ...) -> None: ...
 
 class ReplicaInfo(_message.Message):
-    __slots__ = ("node", "reachable", "ready", "leader", "position", "rows", "growing_rows", "indexes", "message")
+    __slots__ = ("node", "reachable", "ready", "leader", "position", "rows", "growing_rows", "indexes", "message", "quarantined")
     NODE_FIELD_NUMBER: _ClassVar[int]
     REACHABLE_FIELD_NUMBER: _ClassVar[int]
     READY_FIELD_NUMBER: _ClassVar[int]
@@ -364,6 +364,7 @@ class ReplicaInfo(_message.Message):
     GROWING_ROWS_FIELD_NUMBER: _ClassVar[int]
     INDEXES_FIELD_NUMBER: _ClassVar[int]
     MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    QUARANTINED_FIELD_NUMBER: _ClassVar[int]
     node: str
     reachable: bool
     ready: bool
@@ -373,4 +374,5 @@ class ReplicaInfo(_message.Message):
     growing_rows: int
     indexes: _containers.RepeatedScalarFieldContainer[str]
     message: str
-    def __init__(self, node: _Optional[str] = ..., reachable: _Optional[bool] = ..., ready: _Optional[bool] = ..., leader: _Optional[bool] = ..., position: _Optional[int] = ..., rows: _Optional[int] = ..., growing_rows: _Optional[int] = ..., indexes: _Optional[_Iterable[str]] = ..., message: _Optional[str] = ...) -> None: ...
+    quarantined: int
+    def __init__(self, node: _Optional[str] = ..., reachable: _Optional[bool] = ..., ready: _Optional[bool] = ..., leader: _Optional[bool] = ..., position: _Optional[int] = ..., rows: _Optional[int] = ..., growing_rows: _Optional[int] = ..., indexes: _Optional[_Iterable[str]] = ..., message: _Optional[str] = ..., quarantined: _Optional[int] = ...) -> None: ...

@@ -14,7 +14,7 @@ from vectorfleet.topology import CollectionTopology, ConsistencyLevel
 from vectorfleet.v1 import peer_pb2
 from vectorfleet.v1 import vectorfleet_pb2 as pb
 from vectorfleet_node.api.errors import ApiError, invalid
-from vectorfleet_node.shard.port import Behind, NotReady, Replica
+from vectorfleet_node.shard.port import Behind, NotReady, Replica, Rotten
 from vectorfleet_node.shard.view import ShardView
 from vectorfleet_node.storage.store import StorageError
 
@@ -81,7 +81,7 @@ async def view_at(
         async with asyncio.timeout(seconds):
             await _settle(replica, consistency)
         view = replica.view()
-    except NotReady as error:
+    except (NotReady, Rotten) as error:
         answer.message = str(error) or f"shard {shard} is loading"
     except Behind as error:
         answer.status, answer.message = peer_pb2.SHARD_BEHIND, str(error)

@@ -27,6 +27,7 @@ def shard_report(report: ReplicaReport) -> peer_pb2.ShardReport:
         bytes=report.bytes,
         indexes=report.indexes,
         message=report.message,
+        quarantined=report.quarantined,
     )
 
 
@@ -44,6 +45,7 @@ def _replica(node: str, report: peer_pb2.ShardReport | None, reachable: bool) ->
         growing_rows=report.growing_rows,
         indexes=report.indexes,
         message=report.message,
+        quarantined=report.quarantined,
     )
 
 

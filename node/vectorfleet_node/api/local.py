@@ -1,12 +1,13 @@
 """Reads over the shards of this node: for its own callers and, through the Peer service, for the other nodes.
 
-Each shard answers at the consistency level asked for or says why it cannot. Scans run in threads, never on the loop.
+Each shard answers at the consistency level asked for or says why it cannot; a scan that runs into rotten bytes is one
+of the reasons, so that another replica is asked. Scans run in threads, never on the loop.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
@@ -17,11 +18,11 @@ from vectorfleet.v1 import vectorfleet_pb2 as pb
 from vectorfleet_node.api import validate
 from vectorfleet_node.api.consistency import view_at
 from vectorfleet_node.api.rows import concatenate, key_values, rows_message
-from vectorfleet_node.query.model import SearchSpec
+from vectorfleet_node.query.model import SearchResult, SearchSpec
 from vectorfleet_node.query.rows import count, get_rows
 from vectorfleet_node.query.search import merge, search_shard
 from vectorfleet_node.query.validate import resolve_output_fields
-from vectorfleet_node.shard.port import Replica
+from vectorfleet_node.shard.port import Replica, Rotten
 from vectorfleet_node.shard.view import Key, ShardView
 
 FindReplica = Callable[[str, int], Replica | None]  # collection, shard
@@ -43,11 +44,13 @@ class LocalReads:
         schema = self._schema(request.collection)
         spec = validate.search_of(request, schema)
         answers, views = await self._views(request.collection, asked.shards, request.consistency, seconds)
-        response = peer_pb2.SearchShardsResponse(answers=answers)
-        if views:
-            results, indexes = await self._run(_search, list(views.values()), spec, schema)
+        response = peer_pb2.SearchShardsResponse()
+        found = await self._read(answers, views, lambda _, view: search_shard(view, spec))
+        if found:
+            results, indexes = await self._run(_merged, found, spec, schema)
             response.results.extend(results)
             response.indexes.extend(indexes)
+        response.answers.extend(answers)
         return response
 
     async def get(self, asked: peer_pb2.GetShardsRequest, seconds: float) -> peer_pb2.GetShardsResponse:
@@ -56,17 +59,23 @@ class LocalReads:
         schema = self._schema(request.collection)
         fields = resolve_output_fields(schema, request.output_fields)
         answers, views = await self._views(request.collection, asked.shards, request.consistency, seconds)
-        keys = key_values(request.keys)
-        rows = await self._run(_get, views, schema, keys, fields, request.include_vectors)
-        return peer_pb2.GetShardsResponse(answers=answers, rows=rows)
+        keys = _by_shard(key_values(request.keys), schema, views)
+        found = await self._read(
+            answers,
+            views,
+            lambda shard, view: rows_message(
+                get_rows(view, schema, keys[shard], fields, request.include_vectors), schema
+            ),
+        )
+        return peer_pb2.GetShardsResponse(answers=answers, rows=concatenate(found))
 
     async def count(self, asked: peer_pb2.CountShardsRequest, seconds: float) -> peer_pb2.CountShardsResponse:
         """How many rows of the shards asked match the filter."""
         request = asked.request
         wanted = validate.filter_of(request.filter, self._schema(request.collection))
         answers, views = await self._views(request.collection, asked.shards, request.consistency, seconds)
-        total = await self._run(lambda: sum(count(view, wanted) for view in views.values()))
-        return peer_pb2.CountShardsResponse(answers=answers, count=total)
+        found = await self._read(answers, views, lambda _, view: count(view, wanted))
+        return peer_pb2.CountShardsResponse(answers=answers, count=sum(found))
 
     async def _views(
         self, collection: str, shards: Sequence[int], consistency: pb.Consistency, seconds: float
@@ -79,24 +88,48 @@ class LocalReads:
         views = {answer.shard: view for answer, view in found if view is not None}
         return [answer for answer, _ in found], views
 
+    async def _read(
+        self,
+        answers: Sequence[peer_pb2.ShardAnswer],
+        views: Mapping[int, ShardView],
+        work: Callable[[int, ShardView], T],
+    ) -> list[T]:
+        """What `work` makes of each shard; those that it found rotten are told in `answers` instead."""
+        found, rotten = await self._run(_each, views, work)
+        for answer in answers:
+            if answer.shard in rotten:
+                message = rotten[answer.shard]
+                answer.CopyFrom(
+                    peer_pb2.ShardAnswer(shard=answer.shard, status=peer_pb2.SHARD_NOT_HERE, message=message)
+                )
+        return found
+
     async def _run(self, work: Callable[..., T], *args: object) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work, *args)
 
 
-def _search(views: Sequence[ShardView], spec: SearchSpec, schema: CollectionSchema) -> tuple[list[pb.Hits], list[str]]:
-    results = [search_shard(view, spec) for view in views]
+def _each(views: Mapping[int, ShardView], work: Callable[[int, ShardView], T]) -> tuple[list[T], dict[int, str]]:
+    found, rotten = [], {}
+    for shard, view in views.items():
+        try:
+            found.append(work(shard, view))
+        except Rotten as error:
+            rotten[shard] = str(error)
+    return found, rotten
+
+
+def _merged(
+    results: Sequence[SearchResult], spec: SearchSpec, schema: CollectionSchema
+) -> tuple[list[pb.Hits], list[str]]:
     merged = merge([result.hits for result in results], spec.k)
     hits = [pb.Hits(rows=rows_message(found, schema), scores=found.scores.tolist()) for found in merged]
     return hits, sorted({kind for result in results for kind in result.indexes})
 
 
-def _get(
-    views: dict[int, ShardView], schema: CollectionSchema, keys: Sequence[Key], fields: tuple[str, ...], vectors: bool
-) -> pb.Rows:
-    by_shard: dict[int, list[Key]] = {shard: [] for shard in views}
+def _by_shard(keys: Sequence[Key], schema: CollectionSchema, views: Mapping[int, ShardView]) -> dict[int, list[Key]]:
+    found: dict[int, list[Key]] = {shard: [] for shard in views}
     for key in keys:
         shard = shard_of(key, schema.shards)
-        if shard in by_shard:
-            by_shard[shard].append(key)
-    found = [get_rows(views[shard], schema, wanted, fields, vectors) for shard, wanted in by_shard.items()]
-    return concatenate([rows_message(rows, schema) for rows in found])
+        if shard in found:
+            found[shard].append(key)
+    return found

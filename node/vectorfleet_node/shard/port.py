@@ -8,6 +8,8 @@
     ├── InDoubt        the write may still land; send it again with the same request id to learn its fate
     ├── TooOld         the request is older than the request table reaches: its fate cannot be known any more
     ├── NotReady       not loaded yet
+    ├── Rotten         a segment's file is damaged on this node and is being replaced: ask another replica, or later
+    ├── Overloaded     no room for the write in time: nothing was sent; try again after `retry_after` seconds
     └── Behind         the log does not (yet) reach the position that was asked for
 """
 
@@ -50,8 +52,20 @@ class NotReady(ShardError):
     """The replica is not loaded."""
 
 
+class Rotten(ShardError):
+    """Bytes on this node's disk are not what was written; nothing of them was served. The message names the file."""
+
+
 class Behind(ShardError):
     """The position asked for is beyond the log's checked tail."""
+
+
+class Overloaded(ShardError):
+    """There was no room for the write before its patience ended; nothing was sent. retry_after: in seconds."""
+
+    def __init__(self, message: str, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
 
 
 @dataclass(frozen=True)
@@ -81,6 +95,12 @@ class ReplicaReport:
     bytes: int
     indexes: tuple[str, ...]
     message: str  # empty, or why it is not ready / what is wrong
+    quarantined: int = 0  # damaged files of this node's cache that are kept for a look
+    growing_bytes: int = 0  # memory of rows in no segment and, where it leads, of writes on their way to the log
+    writes_waiting: int = 0  # writes that wait for room
+    segments: int = 0
+    live_bytes: int = 0  # of `bytes`, what is for live rows
+    compaction: str = ""  # what is being merged now, for humans
 
 
 class Replica(Protocol):
@@ -113,11 +133,11 @@ class Replica(Protocol):
     async def stop(self) -> None:
         """Ends all tasks; decides the put in flight first, within seconds. Never deletes anything in the store."""
 
-    async def append(self, request_id: str, floor: int, part: UpsertPart | DeletePart) -> int:
+    async def append(self, request_id: str, floor: int, part: UpsertPart | DeletePart, patience: float = 0.0) -> int:
         """Makes the part durable and returns its log position; the same request id is applied once.
 
-        Raises NotLeader, NotApplied, InDoubt (also when cancelled by a deadline the put goes on), TooOld, NotReady,
-        or a StorageError when nothing was sent.
+        Waits up to `patience` seconds for room. Raises NotLeader, NotApplied, InDoubt (also when cancelled by a
+        deadline the put goes on), TooOld, NotReady, Overloaded, or a StorageError when nothing was sent.
         """
 
     async def take_over(self) -> None:

@@ -6,10 +6,12 @@ pod template makes every pod outdated, so nothing may go in there that changes b
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 
 from vectorfleet.topology import API_PORT, HTTP_PORT, PEER_PORT
 from vectorfleet_operator.model import names
+from vectorfleet_operator.model.base import amount
 from vectorfleet_operator.model.observed import Observed
 from vectorfleet_operator.model.spec import DeletionPolicy, VectorCollectionSpec
 from vectorfleet_operator.planner.children.common import child, selector
@@ -18,6 +20,7 @@ from vectorfleet_operator.planner.fleet import DATA_PATH
 CONTAINER = "node"
 CACHE, DATA = "cache", "data"
 CACHE_PATH = "/var/cache/vectorfleet"
+CACHE_PART = Decimal("0.85")  # of the volume: the rest is for its file system and for files being made
 CONFIG_PATH = "/etc/vectorfleet"
 USER = 65532
 GRACE_SECONDS = 60
@@ -77,7 +80,7 @@ def _pod(observed: Observed, spec: VectorCollectionSpec, image: str, args: list[
     container: dict[str, Any] = {
         "name": CONTAINER,
         "image": image,
-        "env": [{"name": "VECTORFLEET_NODE", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}],
+        "env": _environment(spec),
         "securityContext": {
             "allowPrivilegeEscalation": False,
             "readOnlyRootFilesystem": True,
@@ -107,6 +110,15 @@ def _pod(observed: Observed, spec: VectorCollectionSpec, image: str, args: list[
         value = template.model_dump(mode="json", by_alias=True, include={field}, exclude_none=True, exclude_unset=True)
         pod.update({key: content for key, content in value.items() if content})
     return pod
+
+
+def _environment(spec: VectorCollectionSpec) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = [
+        {"name": "VECTORFLEET_NODE", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}
+    ]
+    if spec.nodes.cache is not None:
+        found.append({"name": "VECTORFLEET_CACHE_BYTES", "value": str(int(amount(spec.nodes.cache.size) * CACHE_PART))})
+    return found
 
 
 def _mounts(spec: VectorCollectionSpec) -> list[dict[str, Any]]:

@@ -81,6 +81,15 @@ def test_a_cache_volume_goes_with_its_pod_and_without_one_it_is_an_empty_dir() -
     assert claim["spec"]["storageClassName"] == "fast"
     assert found["persistentVolumeClaimRetentionPolicy"] == {"whenDeleted": "Delete", "whenScaled": "Delete"}
     assert {"name": "cache", "emptyDir": {}} in pod_spec()["volumes"]
+
+
+def test_a_node_may_fill_most_of_its_cache_volume_and_is_told_nothing_without_one() -> None:
+    def budget(**spec: Any) -> list[str]:
+        return [entry["value"] for entry in pod_spec(**spec)["containers"][0]["env"] if entry["name"].endswith("BYTES")]
+
+    assert budget(nodes={"count": 2, "cache": {"size": "10Gi"}}) == [str(85 * 10 * 2**30 // 100)]
+    assert budget(nodes={"count": 2, "cache": {"size": "1.5G"}}) == ["1275000000"]
+    assert budget() == []
     assert "volumeClaimTemplates" not in stateful_set()["spec"]
 
 
