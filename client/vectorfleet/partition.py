@@ -17,7 +17,11 @@ def key_bytes(key: Key) -> bytes:
     return key.encode() if isinstance(key, str) else key.to_bytes(8, "little", signed=True)
 
 
+def key_digest(key: Key) -> bytes:
+    """The key's 64-bit hash, big-endian."""
+    return blake2b(key_bytes(key), digest_size=8).digest()
+
+
 def shard_of(key: Key, shards: int) -> int:
     """The shard whose hash range holds the key: ranges are equal parts of the 64-bit hash space, in order."""
-    hashed = int.from_bytes(blake2b(key_bytes(key), digest_size=8).digest(), "big")
-    return hashed * shards >> 64
+    return int.from_bytes(key_digest(key), "big") * shards >> 64

@@ -39,8 +39,11 @@ class Header:
         return _LAYOUT.pack(*fields).ljust(HEADER_BYTES, b"\x00")
 
 
-def read_header(path: Path) -> Header:
-    """The header of the artefact at `path`. ValueError when it is not an artefact of ours or was cut or extended."""
+def read_header(path: Path, size: int | None = None) -> Header:
+    """The header of the artefact at `path`. ValueError when it is not an artefact of ours or was cut or extended.
+
+    size: bytes of the artefact, None for the whole file; what is behind them is not the engine's.
+    """
     with path.open("rb") as file:
         data = file.read(HEADER_BYTES)
     if len(data) < HEADER_BYTES or not data.startswith(MAGIC):
@@ -52,15 +55,17 @@ def read_header(path: Path) -> Header:
     metrics = {number: name for name, number in _METRICS.items()}
     if kind not in kinds or metric not in metrics:
         raise ValueError(f"{path.name} has unknown index kind {kind} or metric {metric}")
-    size = path.stat().st_size
+    size = path.stat().st_size if size is None else size
     if size != HEADER_BYTES + body_bytes:
         raise ValueError(f"{path.name} has {size} bytes where its header says {HEADER_BYTES + body_bytes}")
     return Header(kinds[kind], metrics[metric], dimensions, rows, body_bytes, scale)
 
 
-def check_header(path: Path, kind: IndexType, metric: Metric, shape: tuple[int, ...]) -> Header:
+def check_header(
+    path: Path, kind: IndexType, metric: Metric, shape: tuple[int, ...], size: int | None = None
+) -> Header:
     """The header of a `kind` index by `metric` over vectors of `shape`. ValueError says what is there instead."""
-    header = read_header(path)
+    header = read_header(path, size)
     rows, dimensions = shape
     if (header.kind, header.metric, header.rows, header.dimensions) != (kind, metric, rows, dimensions):
         raise ValueError(

@@ -38,12 +38,12 @@ class CpuEngine:
         artefact.write_bytes(Header(IndexType.EXACT, metric, dimensions, rows).pack())
         return ExactIndex(vectors, metric)
 
-    def load(self, kind: IndexType, vectors: Floats, metric: Metric, artefact: Path) -> Index:
+    def load(self, kind: IndexType, vectors: Floats, metric: Metric, artefact: Path, size: int | None = None) -> Index:
         """See `port.Engine.load`. ValueError when the artefact is damaged or belongs to other vectors."""
         _check(kind)
         if kind is IndexType.HNSW:
-            return hnsw.load(vectors, metric, artefact)
-        check_header(artefact, kind, metric, vectors.shape)
+            return hnsw.load(vectors, metric, artefact, size)
+        check_header(artefact, kind, metric, vectors.shape, size)
         return ExactIndex(vectors, metric)
 
 

@@ -104,10 +104,10 @@ def build(vectors: Floats, metric: Metric, artefact: Path, threads: int) -> Hnsw
     return load(vectors, metric, artefact)
 
 
-def load(vectors: Floats, metric: Metric, artefact: Path) -> HnswIndex:
+def load(vectors: Floats, metric: Metric, artefact: Path, size: int | None = None) -> HnswIndex:
     """Opens the graph in `artefact` in milliseconds. ValueError when it is not one over these vectors."""
-    header = check_header(artefact, IndexType.HNSW, metric, vectors.shape)
-    mapped = np.memmap(artefact, np.uint8, "r", offset=HEADER_BYTES)
+    header = check_header(artefact, IndexType.HNSW, metric, vectors.shape, size)
+    mapped = np.memmap(artefact, np.uint8, "r", offset=HEADER_BYTES, shape=header.body_bytes)
     try:
         graph = _faiss.read_index(_faiss.ZeroCopyIOReader(faiss.swig_ptr(mapped), mapped.size))
     except RuntimeError as error:

@@ -65,5 +65,9 @@ class Engine(Protocol):
         Slow: call it in a thread. The vectors stay in use for as long as the index is.
         """
 
-    def load(self, kind: IndexType, vectors: Floats, metric: Metric, artefact: Path) -> Index:
-        """Opens an index from its artefact and the same raw vectors (perhaps a read-only memory map). Never builds."""
+    def load(self, kind: IndexType, vectors: Floats, metric: Metric, artefact: Path, size: int | None = None) -> Index:
+        """Opens an index from its artefact and the same raw vectors (perhaps a read-only memory map). Never builds.
+
+        size: bytes of the artefact at the beginning of the file, None for all of it. ValueError when it is not an
+        index of that kind over these vectors.
+        """

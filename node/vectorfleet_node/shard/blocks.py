@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from vectorfleet.schema import CollectionSchema
 from vectorfleet_node.engine.exact import ExactIndex
 from vectorfleet_node.engine.port import Index
+from vectorfleet_node.shard.checks import SegmentFiles
 from vectorfleet_node.shard.parts import Upsert, first_sequence
 from vectorfleet_node.shard.rowhash import LANES, Hashes, total
 from vectorfleet_node.shard.view import RowBlock
@@ -25,18 +26,20 @@ from vectorfleet_node.storage.segment import SegmentRows
 
 Sequences = NDArray[np.uint64]
 
+ROW_MEMORY: Final = 256  # bytes of a growing row beside its values: sequence, hash, its key in the maps
 _CHUNK_BYTES: Final = 32 << 20
 _CHUNK_ROWS: Final = (256, 16384)  # at least, at most
 
 
 @dataclass(frozen=True)
 class Segment:
-    """An opened segment: `entry` names its files, everything else is in memory or memory-mapped."""
+    """An opened segment: `entry` names its files, everything else is in memory or memory-mapped from `files`."""
 
     entry: SegmentEntry
     content: SegmentRows
     vectors: Mapping[str, NDArray[np.float32]]
     indexes: Mapping[str, Index]
+    files: SegmentFiles
 
     def with_entry(self, entry: SegmentEntry) -> Segment:
         """The same rows as another manifest has them."""
@@ -88,7 +91,7 @@ class SealedRows:
         """The block as it is now."""
         if self._part is None:
             segment, content = self.segment, self.segment.content
-            block = RowBlock(content.rows, segment.vectors, segment.indexes, self.live.copy(), sealed=True)
+            block = RowBlock(content.rows, segment.vectors, segment.indexes, self.live.copy(), True, segment.files)
             self._part = BlockPart(block, content.sequences, content.hashes, segment.entry)
         return self._part
 
@@ -101,10 +104,12 @@ class GrowingRows:
     _start: int = 0
     _end: int = 0
     _batches: list[pa.RecordBatch] = field(default_factory=list)
+    _batch_bytes: int = 0
     _part: BlockPart | None = None
 
     def __post_init__(self) -> None:
         row_bytes = sum(vector.dimensions * 4 for vector in self.collection.vectors)
+        self._row_bytes = row_bytes + ROW_MEMORY
         self._capacity = int(np.clip(_CHUNK_BYTES // row_bytes, *_CHUNK_ROWS))
         self._sequences = np.empty(self._capacity, np.uint64)
         self._hashes = np.empty((self._capacity, LANES), np.uint64)
@@ -125,9 +130,8 @@ class GrowingRows:
 
     @property
     def bytes(self) -> int:
-        """Size of its rows in memory."""
-        row_bytes = sum(vector.dimensions * 4 for vector in self.collection.vectors)
-        return self.rows * row_bytes + sum(int(batch.nbytes) for batch in self._batches)
+        """Memory of its rows."""
+        return self.rows * self._row_bytes + self._batch_bytes
 
     @property
     def full(self) -> bool:
@@ -146,6 +150,7 @@ class GrowingRows:
         # Like a binary counter: few batches whatever the writes' sizes, each row copied a logarithmic number of times.
         while len(self._batches) > 1 and self._batches[-2].num_rows <= self._batches[-1].num_rows:
             self._batches[-2:] = [pa.concat_batches(self._batches[-2:])]
+        self._batch_bytes = sum(int(batch.nbytes) for batch in self._batches)
         self._end += count
         self._part = None
         return count

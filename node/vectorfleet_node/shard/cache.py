@@ -11,16 +11,14 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from pathlib import Path
-
-import pyarrow as pa
 
 from vectorfleet.schema import CollectionSchema
 from vectorfleet_node.engine.port import Engine
-from vectorfleet_node.shard.batch import KEY_COLUMN, arrow_schema, field_column
 from vectorfleet_node.shard.blocks import Segment
 from vectorfleet_node.shard.budget import DAMAGED, CacheBudget
+from vectorfleet_node.shard.checks import RottenCallback
+from vectorfleet_node.shard.opening import open_requests, open_segment
 from vectorfleet_node.storage import paths, segment
 from vectorfleet_node.storage.manifest import FileEntry, Manifest, RequestsEntry, SegmentEntry
 from vectorfleet_node.storage.store import DataLoss, StorageError, Store
@@ -29,7 +27,8 @@ from vectorfleet_node.storage.store import DataLoss, StorageError, Store
 class SegmentCache:
     """The files of one shard under `folder`.
 
-    budget: of the node. index_loaded: called for each index opened. rotten: called for each file that is set aside.
+    budget: of the node. index_loaded: called for each index opened. rotten: told each file that is set aside, and why.
+    read_rotten: told each bad block that a reader of an open segment ran into, in the reader's thread.
     """
 
     def __init__(
@@ -41,11 +40,13 @@ class SegmentCache:
         collection: CollectionSchema,
         index_loaded: Callable[[], None],
         budget: CacheBudget | None = None,
-        rotten: Callable[[str], None] = lambda _: None,
+        rotten: Callable[[str, str], None] = lambda _, __: None,
     ) -> None:
         self.folder = folder
         self._budget = budget or CacheBudget()
         self._rotten = rotten
+        self.read_rotten: RottenCallback = lambda _, __: None
+        self._made: set[str] = set()  # files made here that no manifest names yet
         self._busy: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)  # two who fetch a file take turns
         self._store = store
         self._shard = shard
@@ -78,31 +79,47 @@ class SegmentCache:
         """The segment, its files fetched as needed and checked. DataLoss when the store's are damaged; CacheFull."""
         await self._hold(entry.files())
         await asyncio.gather(*(self._fetch(file) for file in entry.files()))
-        opened = await asyncio.to_thread(self._open, entry)
+        opened = await asyncio.to_thread(
+            open_segment, self.folder, entry, self._collection, self._engine, self.found_rotten
+        )
         for _ in opened.indexes:
             self._index_loaded()
         return opened
+
+    def found_rotten(self, file: str, problem: str) -> None:
+        """What the segments of this folder call; see `read_rotten`."""
+        self.read_rotten(file, problem)
 
     async def requests(self, entries: Iterable[RequestsEntry]) -> list[tuple[str, int]]:
         """The request ids in those files, oldest first."""
         found: list[tuple[str, int]] = []
         for entry in entries:
             await self._hold([entry.file])
-            found += await asyncio.to_thread(segment.read_requests, await self._fetch(entry.file))
+            await self._fetch(entry.file)
+            found += await asyncio.to_thread(open_requests, self.folder, entry.file)
         return found
 
     async def upload(self, files: Iterable[FileEntry]) -> None:
         """Puts files that were made in the folder into the store."""
         made = list(files)
+        self._made |= {file.name for file in made}
         await self._budget.made({self.folder / file.name: file.size for file in made})
         await asyncio.gather(
             *(self._store.upload(paths.segment(self._shard, file.name), self.folder / file.name) for file in made)
         )
 
+    def give_up(self, files: Iterable[FileEntry]) -> None:
+        """Files that were made here wait for no manifest any more."""
+        self._made -= {file.name for file in files}
+
     async def keep_only(self, manifest: Manifest) -> None:
-        """Holds the files that the manifest names and no others. Open ones stay readable until they are let go."""
+        """Holds the files that the manifest names, and those that wait for a manifest, and no others.
+
+        Open ones stay readable until they are let go.
+        """
         names = {file.name for file in manifest.files()}
-        await self._budget.keep_only(self.folder, names)
+        self._made -= names
+        await self._budget.keep_only(self.folder, names | self._made)
         for name in [name for name, lock in self._busy.items() if name not in names and not lock.locked()]:
             del self._busy[name]
 
@@ -112,25 +129,6 @@ class SegmentCache:
 
     async def _hold(self, files: Iterable[FileEntry]) -> None:
         await self._budget.hold({self.folder / file.name: file.size for file in files}, self._name)
-
-    def _open(self, entry: SegmentEntry) -> Segment:
-        content = segment.read_rows(self.folder / entry.rows.name)
-        if len(content.sequences) != entry.count:
-            raise DataLoss(f"{entry.rows.name} has {len(content.sequences)} rows; its manifest says {entry.count}")
-        vectors, indexes = {}, {}
-        for vector in self._collection.vectors:
-            if vector.name not in entry.vectors or vector.name not in entry.indexes:
-                raise DataLoss(f"segment {entry.rows.name} has no vector {vector.name}")
-            path = self.folder / entry.vectors[vector.name].name
-            vectors[vector.name] = segment.map_vectors(path, entry.count, vector.dimensions)
-            index = entry.indexes[vector.name]
-            artefact = self.folder / index.file.name
-            try:
-                indexes[vector.name] = self._engine.load(index.kind, vectors[vector.name], vector.metric, artefact)
-            except ValueError as error:
-                raise DataLoss(f"{index.file.name} cannot be opened: {error}") from None
-        rows = _conform(content.rows, self._collection, entry.rows.name)
-        return Segment(entry, replace(content, rows=rows), vectors, indexes)
 
     async def _fetch(self, file: FileEntry) -> Path:
         path = self.folder / file.name
@@ -154,24 +152,9 @@ class SegmentCache:
         except OSError as error:
             raise StorageError(f"{path} is damaged and cannot be set aside: {error.strerror}") from error
         await self._budget.set_aside(aside, found[0])
-        self._rotten(file.name)
+        size, crc = found
+        self._rotten(file.name, f"{size} bytes with checksum {crc:08x}; {file.size} with {file.crc32c:08x} were written")
         return False
-
-
-def _conform(rows: pa.Table, collection: CollectionSchema, name: str) -> pa.Table:
-    """The columns as the schema has them: a field added since the file was written is null in all its rows."""
-    wanted = arrow_schema(collection)
-    unknown = set(rows.column_names) - {KEY_COLUMN, *(field.name for field in collection.fields)}
-    if unknown:
-        raise DataLoss(f"{name} has the fields {sorted(unknown)}, which are not in this node's schema")
-    columns = {KEY_COLUMN: rows.column(KEY_COLUMN)}
-    for field in collection.fields:
-        kind = wanted.field(field_column(field.name)).type
-        present = field.name in rows.column_names
-        columns[field.name] = rows.column(field.name) if present else pa.nulls(rows.num_rows, kind)
-        if columns[field.name].type != kind:
-            raise DataLoss(f"{name} has {columns[field.name].type} in field {field.name}; the schema says {kind}")
-    return pa.table(columns)
 
 
 def _measure(path: Path) -> tuple[int, int] | None:

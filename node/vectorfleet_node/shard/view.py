@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -12,6 +12,13 @@ from numpy.typing import NDArray
 
 from vectorfleet.partition import Key as Key
 from vectorfleet_node.engine.port import Index
+
+
+class RowCheck(Protocol):
+    """Knows where rows are on the disk (`checks.SegmentFiles`)."""
+
+    def verify(self, rows: NDArray[np.int64], fields: Iterable[str], vectors: Iterable[str]) -> None:
+        """See `RowBlock.verify`."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +31,7 @@ class RowBlock:
     indexes: per vector name an index over exactly these rows (the growing rows carry an Exact one).
     live: (rows,) bool, False where a newer version or a deletion superseded the row.
     sealed: False for the growing rows.
+    check: None when the rows are in memory only.
     """
 
     rows: pa.Table
@@ -31,6 +39,15 @@ class RowBlock:
     indexes: Mapping[str, Index]
     live: NDArray[np.bool_]
     sealed: bool
+    check: RowCheck | None = None
+
+    def verify(self, rows: NDArray[np.int64], fields: Iterable[str], vectors: Iterable[str]) -> None:
+        """Checks what is on the disk of these rows' fields and vectors, block by block, before it is given to anybody.
+
+        port.Rotten, which names the file, when a block is not what was written.
+        """
+        if self.check is not None:
+            self.check.verify(rows, fields, vectors)
 
     @property
     def live_rows(self) -> int:

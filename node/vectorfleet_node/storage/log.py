@@ -13,7 +13,8 @@ from enum import Enum
 from typing import Final
 
 from vectorfleet_node.storage import paths
-from vectorfleet_node.storage.record import FORMAT, Fence, Record, chain_value, decode, encode
+from vectorfleet_node.storage.format import READABLE
+from vectorfleet_node.storage.record import Fence, Record, chain_value, decode, encode
 from vectorfleet_node.storage.store import (
     CredentialsMissing,
     CredentialsRefused,
@@ -65,8 +66,11 @@ BEHIND: Final = End.BEHIND
 
 
 def genesis(uid: str, shard: int, nonce: bytes, stamp: int) -> bytes:
-    """The record for slot 1 of a new shard: a fence of epoch 1 that nobody owns."""
-    return encode(Record(uid, shard, 1, 1, nonce, stamp, 0, Fence("", "", FORMAT)))
+    """The record for slot 1 of a new shard: a fence of epoch 1 that nobody owns.
+
+    In the oldest format: who else will read it is not known yet. The first leader raises it.
+    """
+    return encode(Record(uid, shard, 1, 1, nonce, stamp, 0, Fence("", "", READABLE[0]), READABLE[0]))
 
 
 class Log:
@@ -100,6 +104,12 @@ class Log:
         if entry is None or entry.record.previous != chain:
             entry = await self.read(position + 1)
         return entry if entry is not None and entry.record.previous == chain else BEHIND
+
+    async def last_listed(self, position: int) -> int:
+        """The newest slot behind `position` that a listing shows, 0 when there is none. Listings may lag."""
+        after = paths.log_slot(self._shard, position)
+        listed = await self._store.list(paths.log_prefix(self._shard), after=after)
+        return max(filter(None, map(paths.number_of, listed)), default=0)
 
     async def read(self, position: int) -> Entry | None:
         """The record in a slot, or None when the slot is empty. Raises as `next_after`."""

@@ -16,9 +16,11 @@ from google_crc32c import value as crc32c
 from pydantic import ConfigDict, Field, ValidationError
 
 from vectorfleet.schema import Frozen, IndexType
+from vectorfleet_node.storage.format import FORMAT, READABLE, readable
+from vectorfleet_node.storage.record import UnknownRecord
 from vectorfleet_node.storage.store import DataLoss
 
-FORMAT: Final = 1
+_SINCE_2: Final = {"fences", "fences_since"}  # fields; readers of format 1 refuse what they do not know
 _MAGIC: Final = b"VFMF"
 _HEADER: Final = struct.Struct("<4sH")
 _CRC: Final = struct.Struct("<I")
@@ -84,11 +86,14 @@ class PinEntry(Frozen):
 class Manifest(Frozen):
     """S_p and where its rows are.
 
-    chain, stamp: of record p. epoch, owner, address: of the newest fence. first_hash, last_hash: the inclusive range of
-    key hashes that is this shard. row_hash: 64 hex digits, the sum of the live rows' hashes. low: newest log position
-    whose request ids were forgotten. published, boundary, pins: as folded from the log.
+    format: how it is written, and the newest fence's: no file that it names is of a later one. chain, stamp: of record
+    p. epoch, owner, address: of the newest fence. first_hash, last_hash: the inclusive range of key hashes that is this
+    shard. row_hash: 64 hex digits, the sum of the live rows' hashes. low: newest log position whose request ids were
+    forgotten. published, boundary, pins: as folded from the log. fences: slots of all fences after slot `fences_since`;
+    a manifest of format 1 does not say (None), and nothing of its log was ever collected.
     """
 
+    format: int = Field(default=FORMAT, exclude=True)
     uid: str
     shard: int
     position: int
@@ -107,6 +112,8 @@ class Manifest(Frozen):
     published: tuple[PublishedEntry, ...]
     boundary: int
     pins: tuple[PinEntry, ...]
+    fences: tuple[int, ...] = ()
+    fences_since: int | None = None
 
     def files(self) -> list[FileEntry]:
         """Every file under `segments/` that the manifest names."""
@@ -114,8 +121,9 @@ class Manifest(Frozen):
 
 
 def encode(manifest: Manifest) -> bytes:
-    """The manifest's bytes."""
-    content = _HEADER.pack(_MAGIC, FORMAT) + manifest.model_dump_json().encode()
+    """The manifest's bytes, in its format."""
+    left_out = _SINCE_2 if manifest.format < 2 else None
+    content = _HEADER.pack(_MAGIC, manifest.format) + manifest.model_dump_json(exclude=left_out).encode()
     return content + _CRC.pack(crc32c(content))
 
 
@@ -125,15 +133,15 @@ def stored_crc(data: bytes) -> int:
 
 
 def decode(data: bytes, *, uid: str, shard: int, position: int) -> Manifest:
-    """The manifest in `data`. DataLoss when it is damaged, of another shard, or of an unknown format."""
+    """The manifest in `data`. DataLoss when it is damaged or of another shard; UnknownRecord: of a newer version."""
     where = f"manifest {position} of shard {shard}"
     if len(data) < _HEADER.size + _CRC.size or data[: len(_MAGIC)] != _MAGIC:
         raise DataLoss(f"{where} is not a manifest ({len(data)} bytes)")
     if crc32c(data[: -_CRC.size]) != stored_crc(data):
         raise DataLoss(f"{where} is damaged: its checksum is wrong")
     _, written = _HEADER.unpack_from(data)
-    if written != FORMAT:
-        raise DataLoss(f"{where} has format {written}; this version reads format {FORMAT}")
+    if written not in READABLE:
+        raise UnknownRecord(f"{where} has format {written}; this version reads {readable()}")
     try:
         manifest = Manifest.model_validate_json(data[_HEADER.size : -_CRC.size])
     except ValidationError as error:
@@ -143,4 +151,4 @@ def decode(data: bytes, *, uid: str, shard: int, position: int) -> Manifest:
             f"{where} of collection {uid} holds manifest {manifest.position} of shard {manifest.shard} "
             f"of collection {manifest.uid}"
         )
-    return manifest
+    return manifest.model_copy(update={"format": written})

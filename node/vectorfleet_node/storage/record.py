@@ -17,13 +17,14 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final
 
+from google_crc32c import extend as extend_crc32c
 from google_crc32c import value as crc32c
 
 from vectorfleet.partition import Key as Key
+from vectorfleet_node.storage.format import FORMAT, READABLE, readable
 from vectorfleet_node.storage.store import DataLoss, StorageError
-from vectorfleet_node.storage.wire import Reader, Truncated, pack_bytes, pack_text
+from vectorfleet_node.storage.wire import Reader, Truncated, pack_bytes, pack_length, pack_text
 
-FORMAT: Final = 1
 NONCE_BYTES: Final = 16
 _MAGIC: Final = b"VFLR"
 _HEADER: Final = struct.Struct("<4sHHIQQQI16s")
@@ -64,7 +65,10 @@ class Batch:
 
 @dataclass(frozen=True)
 class Fence:
-    """Makes `owner` (random per process start; empty in slot 1) the leader, reachable at peer `address`."""
+    """Makes `owner` (random per process start; empty in slot 1) the leader, reachable at peer `address`.
+
+    format: what this owner writes, this record included (`storage.format`).
+    """
 
     owner: str
     address: str
@@ -104,7 +108,7 @@ class Record:
     """One slot of a shard's log.
 
     stamp: milliseconds since the epoch, greater than the stamp before it. previous: chain value of record
-    position - 1, 0 for slot 1. nonce: 16 bytes, drawn anew for each body.
+    position - 1, 0 for slot 1. nonce: 16 bytes, drawn anew for each body. format: how it is written.
     """
 
     uid: str
@@ -115,6 +119,7 @@ class Record:
     stamp: int
     previous: int
     body: Body
+    format: int = FORMAT
 
 
 def encode(record: Record) -> bytes:
@@ -125,7 +130,7 @@ def encode(record: Record) -> bytes:
     try:
         header = _HEADER.pack(
             _MAGIC,
-            FORMAT,
+            record.format,
             kind,
             record.shard,
             record.position,
@@ -136,8 +141,11 @@ def encode(record: Record) -> bytes:
         )
     except struct.error as error:
         raise ValueError(f"record {record.position} does not fit the log format: {error}") from None
-    content = header + pack_text(record.uid) + body
-    return content + _CRC.pack(crc32c(content))
+    pieces = [header, pack_text(record.uid), *body]  # put together once: a record has megabytes
+    crc = 0
+    for piece in pieces:
+        crc = extend_crc32c(crc, piece)
+    return b"".join([*pieces, _CRC.pack(crc)])
 
 
 def decode(data: bytes, *, uid: str | None, shard: int, position: int) -> Record:
@@ -152,8 +160,8 @@ def decode(data: bytes, *, uid: str | None, shard: int, position: int) -> Record
     if crc32c(content) != chain_value(data):
         raise DataLoss(f"{where} is damaged: its checksum is wrong")
     written = int.from_bytes(data[4:6], "little")
-    if written != FORMAT:
-        raise UnknownRecord(f"{where} has format {written}; this version reads format {FORMAT}")
+    if written not in READABLE:
+        raise UnknownRecord(f"{where} has format {written}; this version reads {readable()}")
     try:
         record = _decode_content(content, where)
     except (Truncated, struct.error, UnicodeDecodeError) as error:
@@ -172,26 +180,30 @@ def chain_value(data: bytes) -> int:
 
 
 def _decode_content(content: bytes, where: str) -> Record:
-    _, _, kind, shard, position, epoch, stamp, previous, nonce = _HEADER.unpack_from(content)
+    _, written, kind, shard, position, epoch, stamp, previous, nonce = _HEADER.unpack_from(content)
     reader = Reader(content, _HEADER.size)
     uid = reader.text()
     body = _decode_body(kind, reader, where)
     reader.end()
-    return Record(uid, shard, position, epoch, nonce, stamp, previous, body)
+    if isinstance(body, Fence) and body.format > FORMAT:
+        raise UnknownRecord(f"{where} begins format {body.format}; this version reads {readable()}")
+    return Record(uid, shard, position, epoch, nonce, stamp, previous, body, written)
 
 
-def _encode_body(body: Body) -> tuple[int, bytes]:
+def _encode_body(body: Body) -> tuple[int, list[bytes]]:
+    """The kind of a record, and its body in pieces."""
     match body:
         case Batch():
-            return _Kind.BATCH, struct.pack("<I", len(body.requests)) + b"".join(map(_encode_request, body.requests))
+            requests = [piece for request in body.requests for piece in _encode_request(request)]
+            return _Kind.BATCH, [struct.pack("<I", len(body.requests)), *requests]
         case Fence():
-            return _Kind.FENCE, pack_text(body.owner) + pack_text(body.address) + struct.pack("<H", body.format)
+            return _Kind.FENCE, [pack_text(body.owner), pack_text(body.address), struct.pack("<H", body.format)]
         case Publish():
-            return _Kind.PUBLISH, struct.pack("<QIQ", body.manifest, body.crc, body.boundary)
+            return _Kind.PUBLISH, [struct.pack("<QIQ", body.manifest, body.crc, body.boundary)]
         case Pin():
-            return _Kind.PIN, pack_text(body.name) + struct.pack("<QQ", body.manifest, body.through)
+            return _Kind.PIN, [pack_text(body.name), struct.pack("<QQ", body.manifest, body.through)]
         case Unpin():
-            return _Kind.UNPIN, pack_text(body.name)
+            return _Kind.UNPIN, [pack_text(body.name)]
 
 
 def _decode_body(kind: int, reader: Reader, where: str) -> Body:
@@ -210,22 +222,22 @@ def _decode_body(kind: int, reader: Reader, where: str) -> Body:
     raise UnknownRecord(f"{where} is of kind {kind}, which this version does not know")
 
 
-def _encode_request(request: BatchRequest) -> bytes:
+def _encode_request(request: BatchRequest) -> list[bytes]:
     name = pack_text(request.request_id)
     if request.upsert is not None:
         if request.deletes:
             raise ValueError(f"request {request.request_id} both upserts and deletes")
-        return name + struct.pack("<B", _UPSERT) + pack_bytes(request.upsert)
+        return [name, struct.pack("<B", _UPSERT), pack_length(request.upsert), request.upsert]
     texts = [key for key in request.deletes if isinstance(key, str)]
     integers = [key for key in request.deletes if isinstance(key, int)]
     if texts and integers:
         raise ValueError(f"request {request.request_id} deletes keys of two types")
     if integers:
         try:
-            return name + struct.pack(f"<BI{len(integers)}q", _DELETE_INTEGERS, len(integers), *integers)
+            return [name, struct.pack(f"<BI{len(integers)}q", _DELETE_INTEGERS, len(integers), *integers)]
         except struct.error:
             raise ValueError(f"request {request.request_id} deletes a key outside of 64 bits") from None
-    return name + struct.pack("<BI", _DELETE_TEXT, len(texts)) + b"".join(pack_bytes(key.encode()) for key in texts)
+    return [name, struct.pack("<BI", _DELETE_TEXT, len(texts)), *(pack_bytes(key.encode()) for key in texts)]
 
 
 def _decode_request(reader: Reader, where: str) -> BatchRequest:

@@ -2,7 +2,10 @@
 
 Used by `shard`, which seals growing rows into such files and opens them. A file is called
 `<epoch>-<random>-<crc32c>.<kind>`: the epoch lets garbage collection tell whose it is, the random part makes a name
-used once, ever. Opening a file checks its shape only; bits are checked by `checksum` when a file enters the cache.
+used once, ever. Files of format 2 are `checked` files; whoever writes one seals it when its data is complete.
+
+The trap is what a state decides with (keys, sequences, row hashes): a page of a mapped file may come back rotten from
+the disk, so these columns are copied into memory when the file is opened. Fields and vectors stay mapped.
 """
 
 from __future__ import annotations
@@ -17,16 +20,26 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from vectorfleet_node.storage.arrow import read_file
+from vectorfleet_node.storage.checked import CheckedFile
+from vectorfleet_node.storage.format import BLOCK_CHECKSUMS
+from vectorfleet_node.storage.keyindex import KeyIndex
 from vectorfleet_node.storage.store import DataLoss
 
+Vectors = NDArray[np.float32]
 FileKind = Literal["rows", "vectors", "index", "requests"]
 
 HASH_BYTES: Final = 32
 KEY: Final = "key"
 SEQUENCE: Final = "sequence"
 _HASH: Final = "hash"
+_KEY_HASH: Final = "key_hash"
+_KEY_ROW: Final = "key_row"
 _FIELD: Final = "field."
 _PIECE: Final = 1 << 20
+_OURS: Final[dict[str, pa.DataType]] = {SEQUENCE: pa.uint64(), _HASH: pa.binary(HASH_BYTES)}
+_INDEX: Final[dict[str, pa.DataType]] = {_KEY_HASH: pa.uint64(), _KEY_ROW: pa.uint32()}
+_REQUESTS: Final = pa.schema([("id", pa.string()), ("position", pa.uint64())])
 
 
 @dataclass(frozen=True)
@@ -34,12 +47,13 @@ class SegmentRows:
     """What a `.rows` file holds.
 
     rows: `key`, then the payload fields under their own names. sequences: (n,) uint64, ascending.
-    hashes: (n, 4) uint64, the hash of each row.
+    hashes: (n, 4) uint64, the hash of each row. keys: the index of the column `key`.
     """
 
     rows: pa.Table
     sequences: NDArray[np.uint64]
     hashes: NDArray[np.uint64]
+    keys: KeyIndex
 
 
 def file_name(epoch: int, unique: str, crc32c: int, kind: FileKind) -> str:
@@ -57,60 +71,58 @@ def checksum(path: Path) -> tuple[int, int]:
     return size, crc
 
 
-def write_rows(path: Path, content: SegmentRows) -> None:
-    """Writes a `.rows` file."""
-    count = len(content.sequences)
-    hashes = pa.Array.from_buffers(
-        pa.binary(HASH_BYTES), count, [None, pa.py_buffer(np.ascontiguousarray(content.hashes, "<u8").tobytes())]
-    )
+def write_rows(path: Path, content: SegmentRows, written_format: int) -> None:
+    """Writes a `.rows` file; format 1 has no key index."""
+    packed = pa.py_buffer(np.ascontiguousarray(content.hashes, "<u8").tobytes())
     columns: dict[str, Any] = {
         KEY: content.rows.column(KEY),
         SEQUENCE: pa.array(content.sequences, pa.uint64()),
-        _HASH: hashes,
+        _HASH: pa.Array.from_buffers(pa.binary(HASH_BYTES), len(content.sequences), [None, packed]),
     }
+    if written_format >= BLOCK_CHECKSUMS:
+        columns |= {_KEY_HASH: pa.array(content.keys.hashes), _KEY_ROW: pa.array(content.keys.rows)}
     columns |= {_FIELD + name: content.rows.column(name) for name in content.rows.column_names if name != KEY}
     _write_table(path, pa.table(columns))
 
 
-def read_rows(path: Path) -> SegmentRows:
-    """Opens a `.rows` file, memory-mapped. DataLoss when it is not one."""
-    table = _read_table(path)
-    if table.column_names[:3] != [KEY, SEQUENCE, _HASH]:
-        raise DataLoss(f"{path.name} is not a segment's rows: its columns are {table.column_names}")
-    sequences = table.column(SEQUENCE).combine_chunks().to_numpy(zero_copy_only=False)
-    packed = table.column(_HASH).combine_chunks()
+def read_rows(file: CheckedFile) -> SegmentRows:
+    """The content of a `.rows` file, verified whole; its fields stay mapped. DataLoss when it is not such a file."""
+    file.verify_all()
+    table = _read_table(file, _check_rows)
+    keys = _in_memory(table.column(KEY))
+    sequences = table.column(SEQUENCE).to_numpy().copy()
+    packed = _in_memory(table.column(_HASH))
     hashes = np.frombuffer(packed.buffers()[1], "<u8", count=4 * len(packed), offset=HASH_BYTES * packed.offset)
-    rows = table.drop_columns([SEQUENCE, _HASH])
-    rows = rows.rename_columns([name.removeprefix(_FIELD) for name in rows.column_names])
-    return SegmentRows(rows, sequences, hashes.reshape(-1, 4))
+    fields = [name for name in table.column_names if name.startswith(_FIELD)]
+    rows = pa.table({KEY: keys} | {name.removeprefix(_FIELD): table.column(name) for name in fields})
+    return SegmentRows(rows, sequences, hashes.reshape(-1, 4), _key_index(file, table, keys))
 
 
-def write_vectors(path: Path, pieces: Iterable[NDArray[np.float32]]) -> None:
+def write_vectors(path: Path, pieces: Iterable[Vectors]) -> None:
     """Writes a `.vectors` file from (n, dimensions) pieces, in order."""
     with path.open("wb") as file:
         for piece in pieces:
             file.write(np.ascontiguousarray(piece, "<f4").data)
 
 
-def map_vectors(path: Path, rows: int, dimensions: int) -> NDArray[np.float32]:
-    """A `.vectors` file as a read-only (rows, dimensions) memory map. DataLoss when its size does not fit."""
-    size, expected = path.stat().st_size, rows * dimensions * 4
+def map_vectors(file: CheckedFile, rows: int, dimensions: int) -> Vectors:
+    """A `.vectors` file as a read-only (rows, dimensions) view of its map. DataLoss when its size does not fit."""
+    size, expected = len(file.data), rows * dimensions * 4
     if size != expected:
-        raise DataLoss(f"{path.name} has {size} bytes; {rows} vectors of {dimensions} dimensions have {expected}")
-    return np.memmap(path, dtype="<f4", mode="r", shape=(rows, dimensions))
+        raise DataLoss(f"{file.name} has {size} bytes; {rows} vectors of {dimensions} dimensions have {expected}")
+    return file.data.view("<f4").reshape(rows, dimensions)
 
 
 def write_requests(path: Path, requests: list[tuple[str, int]]) -> None:
     """Writes a `.requests` file: (request id, log position), oldest first."""
     ids, positions = [name for name, _ in requests], [position for _, position in requests]
-    _write_table(path, pa.table({"id": pa.array(ids, pa.string()), "position": pa.array(positions, pa.uint64())}))
+    _write_table(path, pa.table([pa.array(ids, pa.string()), pa.array(positions, pa.uint64())], schema=_REQUESTS))
 
 
-def read_requests(path: Path) -> list[tuple[str, int]]:
-    """What `write_requests` wrote. DataLoss when it is not such a file."""
-    table = _read_table(path)
-    if table.column_names != ["id", "position"]:
-        raise DataLoss(f"{path.name} is not a request table: its columns are {table.column_names}")
+def read_requests(file: CheckedFile) -> list[tuple[str, int]]:
+    """What `write_requests` wrote, verified. DataLoss when it is not such a file."""
+    file.verify_all()
+    table = _read_table(file, _check_requests)
     return list(zip(table.column("id").to_pylist(), table.column("position").to_pylist(), strict=True))
 
 
@@ -119,9 +131,43 @@ def _write_table(path: Path, table: pa.Table) -> None:
         writer.write_table(table)
 
 
-def _read_table(path: Path) -> pa.Table:
+def _read_table(file: CheckedFile, check: Any) -> pa.Table:
+    """The Arrow table over the map. DataLoss when it is not one, or one of our own columns has nulls."""
     try:
-        with pa.memory_map(str(path)) as source, pa.ipc.open_file(source) as reader:
-            return reader.read_all()
-    except (pa.ArrowException, OSError) as error:
-        raise DataLoss(f"{path.name} is not an Arrow file: {error}") from None
+        table = read_file(pa.py_buffer(file.data), check)
+        for name in table.column_names:
+            if not name.startswith(_FIELD) and table.column(name).null_count:
+                raise ValueError(f"column {name} has nulls")
+    except ValueError as error:
+        raise DataLoss(f"{file.name} cannot be read: {error}") from None
+    return table
+
+
+def _check_rows(schema: pa.Schema) -> None:
+    wanted = {KEY: schema.field(0).type, **_OURS} if len(schema) else _OURS
+    if schema.names[3:4] == [_KEY_HASH]:
+        wanted |= _INDEX
+    found = dict(zip(schema.names[: len(wanted)], schema.types, strict=False))
+    fields = schema.names[len(wanted) :]
+    if found != wanted or wanted[KEY] not in (pa.string(), pa.int64()) or not all(f.startswith(_FIELD) for f in fields):
+        raise ValueError(f"these are not a segment's rows: the columns are {schema.names}")
+
+
+def _check_requests(schema: pa.Schema) -> None:
+    if not schema.equals(_REQUESTS):
+        raise ValueError(f"this is not a request table: the columns are {schema.names}")
+
+
+def _in_memory(column: pa.ChunkedArray) -> pa.Array:
+    """A copy that does not depend on the file any more."""
+    copied = column.take(pa.array(np.arange(len(column))))
+    return copied.combine_chunks() if isinstance(copied, pa.ChunkedArray) else copied
+
+
+def _key_index(file: CheckedFile, table: pa.Table, keys: pa.Array) -> KeyIndex:
+    if _KEY_HASH not in table.column_names:
+        return KeyIndex.of(keys)
+    index = KeyIndex(table.column(_KEY_HASH).to_numpy().copy(), table.column(_KEY_ROW).to_numpy().copy())
+    if np.any(index.rows >= len(keys)) or np.any(index.hashes[1:] < index.hashes[:-1]):
+        raise DataLoss(f"{file.name} cannot be read: its key index is out of order or points outside of its rows")
+    return index

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import struct
+from dataclasses import replace
 
 import pytest
 from google_crc32c import value as crc32c
@@ -11,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vectorfleet_node.storage import record as records
+from vectorfleet_node.storage.format import FORMAT, READABLE
 from vectorfleet_node.storage.record import (
     Batch,
     BatchRequest,
@@ -38,7 +40,7 @@ requests = st.one_of(
 )
 bodies = st.one_of(
     st.builds(Batch, st.lists(requests, max_size=4).map(tuple)),
-    st.builds(Fence, names, names, st.integers(0, 2**16 - 1)),
+    st.builds(Fence, names, names, st.sampled_from(READABLE)),
     st.builds(Publish, unsigned, st.integers(0, 2**32 - 1), unsigned),
     st.builds(Pin, names, unsigned, unsigned),
     st.builds(Unpin, names),
@@ -53,6 +55,7 @@ all_records = st.builds(
     stamp=unsigned,
     previous=st.integers(0, 2**32 - 1),
     body=bodies,
+    format=st.sampled_from(READABLE),
 )
 
 EXAMPLE = Record("collection", 3, 42, 7, bytes(range(16)), 1_700_000_000_000, 99, Batch((BatchRequest("r", b"arrow"),)))
@@ -131,9 +134,22 @@ def test_bytes_behind_the_last_value_are_damage() -> None:
 
 def test_a_newer_format_is_told_from_damage() -> None:
     content = bytearray(encode(EXAMPLE)[:-4])
-    content[4:6] = (2).to_bytes(2, "little")
-    with pytest.raises(UnknownRecord, match="format 2; this version reads format 1"):
+    content[4:6] = (FORMAT + 1).to_bytes(2, "little")
+    with pytest.raises(UnknownRecord, match=f"format {FORMAT + 1}; this version reads formats 1 to {FORMAT}"):
         read(with_checksum(bytes(content)))
+
+
+def test_a_fence_that_begins_a_newer_format_is_not_read() -> None:
+    fence = Record("collection", 3, 42, 7, bytes(16), 1, 99, Fence("o", "a:1", FORMAT + 1))
+    with pytest.raises(UnknownRecord, match=f"begins format {FORMAT + 1}"):
+        read(encode(fence))
+
+
+@pytest.mark.parametrize("written_format", READABLE)
+def test_a_record_is_written_in_the_format_that_it_says(written_format: int) -> None:
+    record = replace(EXAMPLE, format=written_format)
+    assert encode(record)[4:6] == written_format.to_bytes(2, "little")
+    assert read(encode(record)) == record
 
 
 def test_an_unknown_kind_is_told_from_damage() -> None:

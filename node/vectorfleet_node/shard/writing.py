@@ -1,0 +1,118 @@
+"""Rows become the files of one new segment, in the format that the shard's fence allows. Blocking: run it in a thread.
+
+Flush and compaction call it. Rows keep their sequences and hashes; superseded ones are left out. Files get their final
+names when they are complete, so what a crash leaves is a `.tmp` file or an object that no manifest names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from vectorfleet.schema import CollectionSchema, VectorSchema
+from vectorfleet_node.engine.port import Engine
+from vectorfleet_node.shard.blocks import BlockPart, Segment
+from vectorfleet_node.shard.checks import RottenCallback
+from vectorfleet_node.shard.opening import open_segment
+from vectorfleet_node.shard.rowhash import LANES, Hashes, hash_rows, total
+from vectorfleet_node.storage import checked, segment
+from vectorfleet_node.storage.checked import CheckedFile
+from vectorfleet_node.storage.format import BLOCK_CHECKSUMS
+from vectorfleet_node.storage.keyindex import KeyIndex
+from vectorfleet_node.storage.manifest import FileEntry, IndexEntry, RequestsEntry, SegmentEntry
+from vectorfleet_node.storage.segment import KEY, FileKind, SegmentRows
+
+_PIECE_ROWS: Final = 4096
+_Kept = Sequence[tuple[BlockPart, NDArray[np.int64]]]  # parts, and which of their rows
+
+
+@dataclass(frozen=True)
+class SegmentWriter:
+    """Writes files of one leader's epoch, in one format, into `folder`.
+
+    new_id: 32 random hex digits. index_built: called for each index. rotten: see `SegmentFiles`.
+    """
+
+    folder: Path
+    collection: CollectionSchema
+    engine: Engine
+    epoch: int
+    format: int
+    new_id: Callable[[], str]
+    index_built: Callable[[], None]
+    rotten: RottenCallback
+
+    def write(self, parts: Sequence[BlockPart]) -> Segment:
+        """A segment of the live rows of `parts`, oldest first; at least one must be live. OSError of the disk.
+
+        Rotten when a row to be written is in a bad block.
+        """
+        kept = [(part, np.flatnonzero(part.block.live)) for part in parts]
+        for part, rows in kept:
+            part.block.verify(rows, part.block.rows.column_names, part.block.vectors)
+        rows = pa.concat_tables([part.block.rows.take(rows) for part, rows in kept]).combine_chunks()
+        content = SegmentRows(
+            rows,
+            np.concatenate([part.sequences[rows] for part, rows in kept]),
+            np.concatenate([part.hashes[rows] for part, rows in kept]),
+            KeyIndex.of(rows.column(KEY)),
+        )
+        rows_file = self._file("rows", lambda path: segment.write_rows(path, content, self.format))
+        vectors, indexes = {}, {}
+        for schema in self.collection.vectors:
+            vectors[schema.name], indexes[schema.name] = self._vectors(schema, kept)
+        entry = SegmentEntry(count=len(content.sequences), rows=rows_file, vectors=vectors, indexes=indexes)
+        return open_segment(self.folder, entry, self.collection, self.engine, self.rotten)
+
+    def row_hash(self, entry: SegmentEntry) -> Hashes:
+        """(4,) uint64: the sum of the row hashes of a segment, computed anew from the bytes on disk."""
+        content = segment.read_rows(CheckedFile.open(self.folder / entry.rows.name))
+        vectors = {
+            schema.name: segment.map_vectors(
+                CheckedFile.open(self.folder / entry.vectors[schema.name].name), entry.count, schema.dimensions
+            )
+            for schema in self.collection.vectors
+        }
+        found = np.zeros(LANES, np.uint64)
+        for start in range(0, entry.count, _PIECE_ROWS):
+            piece = slice(start, start + _PIECE_ROWS)
+            rows = content.rows.slice(start, _PIECE_ROWS)
+            some = {name: array[piece] for name, array in vectors.items()}
+            keys = rows.column(KEY).to_pylist()
+            found = found + total(hash_rows(keys, content.sequences[piece].tolist(), rows, some))
+        return found
+
+    def requests(self, requests: list[tuple[str, int]], through: int) -> RequestsEntry:
+        """A file of request ids, all of log positions up to `through`."""
+        file = self._file("requests", lambda path: segment.write_requests(path, requests))
+        return RequestsEntry(through=through, count=len(requests), file=file)
+
+    def _vectors(self, schema: VectorSchema, kept: _Kept) -> tuple[FileEntry, IndexEntry]:
+        file = self._file("vectors", lambda path: segment.write_vectors(path, _pieces(kept, schema.name)))
+        count = sum(len(rows) for _, rows in kept)
+        raw = segment.map_vectors(CheckedFile.open(self.folder / file.name), count, schema.dimensions)
+        kind = self.engine.choose(schema.index, count, schema.dimensions)
+        artefact = self._file("index", lambda path: self.engine.build(kind, raw, schema.metric, path))
+        self.index_built()
+        return file, IndexEntry(kind=kind, file=artefact)
+
+    def _file(self, kind: FileKind, write: Callable[[Path], object]) -> FileEntry:
+        temporary = self.folder / f"{self.new_id()}.tmp"
+        write(temporary)
+        finish = checked.seal if self.format >= BLOCK_CHECKSUMS else segment.checksum
+        size, crc = finish(temporary)
+        name = segment.file_name(self.epoch, self.new_id()[:16], crc, kind)
+        temporary.rename(self.folder / name)
+        return FileEntry(name=name, size=size, crc32c=crc)
+
+
+def _pieces(kept: _Kept, name: str) -> Iterator[NDArray[np.float32]]:
+    for part, rows in kept:
+        for start in range(0, len(rows), _PIECE_ROWS):
+            yield part.block.vectors[name][rows[start : start + _PIECE_ROWS]]
