@@ -1,0 +1,1 @@
+"""The deterministic simulation of a shard's replicas: `python -m tests.sim --help`."""

@@ -1,0 +1,153 @@
+"""What goes wrong with nodes: kills, restarts, pauses, outages, jumping clocks, files that rot while a node is down.
+
+Besides random moments there are ambushes: the next time that a node is about to do a certain step, it is killed or
+paused right there. Without them the interesting moments, which are short, would hardly ever be hit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from vectorfleet_node.storage import paths
+from vectorfleet_node.storage.record import decode
+
+from .events import STEPS
+from .loop import Process, current_process
+from .network import Network, Request
+from .nodes import SHARD, UID, Node
+from .tracing import Trace
+
+_JOBS: Final = {"Sealer.seal": "seal", "merge": "merge", "open_segment": "open"}  # functions that run in threads
+
+
+class Chaos:
+    """Trouble until it is cancelled; `end` then makes every node well again."""
+
+    def __init__(
+        self, nodes: Sequence[Node], network: Network, source: random.Random, events: Counter[str], trace: Trace
+    ) -> None:
+        self._nodes = list(nodes)
+        self._network = network
+        self._random = source
+        self._events = events
+        self._trace = trace
+        self._ambush = ""
+        self._context = current_process().context
+        network.sending = self._before_request
+        for node in nodes:
+            node.on_job = self._before_job
+
+    async def run(self) -> None:
+        """Something every few seconds, for ever."""
+        actions = [self._crash, self._pause, self._set_ambush, self._cut, self._jump, self._stop]
+        while True:
+            await asyncio.sleep(self._random.random() * 4)
+            action = self._random.choices(actions, [2, 2, 10, 2, 1, 1])[0]
+            action(self._random.choice(self._nodes))
+
+    def end(self) -> None:
+        """Everybody is up and nobody is threatened."""
+        self._ambush = ""
+        for node in self._nodes:
+            if node.process is None:
+                self._restart(node)
+            elif node.process.paused:
+                self._resume(node.process)
+
+    def _crash(self, node: Node) -> None:
+        if node.process is not None and not node.stopping:
+            self._events["crash"] += 1
+            self._events["crash during a merge"] += node.merges
+            node.kill()
+            self._later(self._random.random() * 4, self._restart, node)
+
+    def _stop(self, node: Node) -> None:
+        """A polite end, as of a rolling update."""
+        if node.up and not node.stopping:
+            node.stopping = True
+            self._events["stop"] += 1
+            node.call(lambda replica: replica.stop(), lambda _: self._stopped(node))
+
+    def _stopped(self, node: Node) -> None:
+        node.kill()
+        self._later(self._random.random() * 2, self._restart, node)
+
+    def _restart(self, node: Node) -> None:
+        if node.process is None:
+            keep = self._random.random() < 0.7
+            if keep and self._random.random() < 0.2:
+                self._rot(node.folder)
+            node.start(keep_cache=keep)
+
+    def _pause(self, node: Node) -> None:
+        if node.up and node.process is not None:
+            self._events["pause"] += 1
+            self._trace(node.name, "is paused")
+            node.process.paused = True
+            self._later(self._random.random() * self._random.random() * 30, self._resume, node.process)
+
+    def _resume(self, process: Process) -> None:
+        self._trace(process.name, "goes on")
+        process.paused = False
+
+    def _cut(self, node: Node) -> None:
+        everybody = self._random.random() < 0.3
+        self._events["outage"] += 1
+        self._trace("network", f"is cut from {'everybody' if everybody else node.name}")
+        self._network.cut("" if everybody else node.name, self._random.random() * 8)
+
+    def _jump(self, node: Node) -> None:
+        self._events["clock jump"] += 1
+        node.clock.jumped += (self._random.random() - 0.5) * 7200
+
+    def _set_ambush(self, _: Node) -> None:
+        self._ambush = self._random.choice(STEPS)
+
+    def _rot(self, folder: Path) -> None:
+        files = sorted(path for path in folder.iterdir() if path.stat().st_size) if folder.exists() else []
+        if not files:
+            return
+        path = self._random.choice(files)
+        body = bytearray(path.read_bytes())
+        body[int(self._random.random() * len(body))] ^= 1 << int(self._random.random() * 8)
+        self._events["rot in a cache"] += 1
+        self._trace("disk", f"rots {path.name}")
+        path.write_bytes(body if self._random.random() < 0.5 else body[: len(body) // 2])
+
+    def _before_request(self, sender: Process, request: Request) -> None:
+        if self._ambush:
+            self._spring(sender.name, _step_of(request))
+
+    def _before_job(self, node: Node, job: str) -> None:
+        if self._ambush:
+            self._spring(node.name, _JOBS.get(job, ""))
+
+    def _spring(self, name: str, step: str) -> None:
+        node = next((node for node in self._nodes if node.name == name), None)
+        if step != self._ambush or node is None or not node.up or self._random.random() < 0.3:
+            return
+        self._ambush = ""
+        if self._random.random() < 0.6:
+            self._events[f"crash before {step}"] += 1
+            self._crash(node)
+        else:
+            self._events[f"pause before {step}"] += 1
+            self._pause(node)
+
+    def _later(self, delay: float, action: Callable[..., None], *args: Any) -> None:
+        asyncio.get_running_loop().call_later(delay, action, *args, context=self._context)
+
+
+def _step_of(request: Request) -> str:
+    """Which of STEPS a request is; another word for others."""
+    if request.kind != "create":
+        return request.kind
+    if request.key.startswith(paths.log_prefix(SHARD)):
+        position = paths.number_of(request.key) or 0
+        return type(decode(request.body, uid=UID, shard=SHARD, position=position).body).__name__.lower()
+    return "manifest" if request.key.startswith(paths.manifests_prefix(SHARD)) else "marker"

@@ -1,0 +1,124 @@
+"""One simulated run: some nodes, one shard, a hostile world; then calm, in which everything must come right again."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any, Final
+
+from vectorfleet_node.shard.settings import ShardSettings
+from vectorfleet_node.storage import paths
+from vectorfleet_node.storage.format import FORMAT, READABLE
+from vectorfleet_node.storage.log import genesis
+
+from .bucket import Bucket
+from .chaos import Chaos
+from .ending import collect_all, converge, converged, progress
+from .ledger import Ledger
+from .loop import SimulatedLoop
+from .network import Network, NetworkStore
+from .nodes import SHARD, UID, Node
+from .oracle import Oracle
+from .readers import pinner, reader
+from .tracing import Trace
+from .users import Users, elector
+from .violation import Violation
+from .writers import writer
+
+_STORE_CALLS: Final = 300  # at least so many in each run before calm
+_LONGEST: Final = 3600.0  # virtual seconds of a run
+_SOON: Final = 200.0  # virtual seconds in which calm must bring progress
+
+
+class World:
+    """Made for one seed. folder: for the caches of nodes; must be empty. show: gets what happens, line by line."""
+
+    def __init__(self, seed: int, folder: Path, show: Callable[[str], None] | None = None) -> None:
+        self.random = random.Random(seed)
+        self.events: Counter[str] = Counter()
+        self.loop = SimulatedLoop(self.random, _LONGEST)
+        self.trace = Trace(self.loop.time, show)
+        self.bucket = Bucket(self.loop.time)
+        self.ledger = Ledger(UID, SHARD)
+        self.oracle = Oracle(self.bucket, self.ledger, self.events)
+        self.network = Network(self.loop, self.bucket, self.random, self.events, self.trace)
+        self._folder = folder
+        self._fleet_format = READABLE[0] if self.random.random() < 0.5 else FORMAT
+        settings = _some_settings(self.random)
+        count = self.random.choice([2, 3, 3, 3, 4])
+        self.nodes = [self._make_node(f"node-{number}", settings) for number in range(count)]
+        self.users = Users(self.loop, self.nodes, self.oracle, self.random, self.events)
+
+    def run(self) -> None:
+        """Violation when a promise was broken."""
+        self.bucket.create(paths.log_slot(SHARD, 1), genesis(UID, SHARD, bytes(16), 1))
+        self.loop.run(self._run())
+
+    def _make_node(self, name: str, settings: ShardSettings) -> Node:
+        return Node(
+            name,
+            self.loop,
+            NetworkStore(self.network, self.bucket),
+            self._folder / name,
+            self.random,
+            settings,
+            lambda: self._fleet_format,
+            self.events,
+            self.trace,
+        )
+
+    async def _run(self) -> None:
+        await self._hostile_time()
+        await self._must(progress(self.users), "no write was acknowledged")
+        await self._must(converge(self.users), "the nodes did not come to one state")
+        await self._must(collect_all(self.users), "garbage is left that nobody collects")
+        for node in self.nodes:
+            node.kill()
+        self.nodes[0].start(keep_cache=False)
+        await self._must(converged(self.users, self.nodes[0]), "a new node did not come up")
+
+    async def _hostile_time(self) -> None:
+        users = self.users
+        for node in self.nodes:
+            node.start()
+        chaos = Chaos(self.nodes, self.network, self.random, self.events, self.trace)
+        actors = [users.spawn(writer(users, f"w{number}")) for number in range(3)]
+        actors += [users.spawn(work) for work in (reader(users), reader(users), pinner(users), elector(users))]
+        trouble = self.loop.spawn(self.loop.main, chaos.run())
+        while self.network.calls < _STORE_CALLS:
+            await asyncio.sleep(1)
+            if self.network.calls > _STORE_CALLS / 2:
+                self._fleet_format = FORMAT
+        trouble.cancel()
+        chaos.end()
+        self.network.mend()
+        self.trace("world", "is calm")
+        users.over = True
+        await asyncio.gather(*actors)
+
+    async def _must(self, work: Coroutine[Any, Any, None], otherwise: str) -> None:
+        try:
+            async with asyncio.timeout(_SOON):
+                await work
+        except TimeoutError:
+            reports = "; ".join(f"{node.name}: {node.replica and node.replica.report()}" for node in self.nodes)
+            raise Violation(f"after {_SOON:.0f} s of calm {otherwise}: {self.oracle.garbage()}; {reports}") from None
+
+
+def _some_settings(source: random.Random) -> ShardSettings:
+    return ShardSettings(
+        commit_window=source.choice([0.0, 0.01, 0.05]),
+        batch_bytes=source.choice([1, 2000, 1 << 20]),
+        queue_bytes=source.choice([1 << 20, 1 << 20, 6000]),
+        growing_bytes=source.choice([1 << 20, 1 << 20, 30_000]),
+        seal_rows=source.randint(4, 16),
+        seal_idle=source.choice([1.0, 4.0]),
+        publish_records=source.randint(10, 40),
+        keep_manifests=source.choice([2, 2, 3]),
+        tidy_idle=source.choice([3.0, 60.0]),
+        poll=0.1,
+        poll_idle=source.choice([0.4, 2.0]),
+    )
