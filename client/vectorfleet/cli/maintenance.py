@@ -86,3 +86,32 @@ async def _show(store: Store, url: str, only: int | None, start: int, limit: int
     if as_json:
         render.print_json(found)
     return damaged
+
+
+def fsck(
+    url: Url,
+    shard: Shard = None,
+    endpoint: Endpoint = "",
+    region: Region = "",
+    as_json: options.Json = False,
+) -> None:
+    """Check every object of a collection: checksums, chain, rows, what is missing and what is left over.
+
+    Reads only. Exit code 0: clean; 1: damage; 2: it could not be checked.
+
+    [bold]vectorfleet fsck s3://bucket/articles[/bold]
+    """
+    with _told("fsck"):
+        from vectorfleet_node.maintenance.check import check_collection
+        from vectorfleet_node.maintenance.location import locate, open_location
+        from vectorfleet_node.maintenance.render_report import print_report, report_json, told_progress
+
+        store = open_location(locate(url, endpoint, region), read_only=True)
+        with told_progress() as progress:
+            report = asyncio.run(check_collection(store, url, only=shard, progress=progress))
+    if as_json:
+        render.print_json(report_json(report))
+    else:
+        print_report(report)
+    if not report.clean:
+        raise typer.Exit(1)

@@ -38,7 +38,7 @@ def read_stream(data: bytes | pa.Buffer, check: Callable[[pa.Schema], None]) -> 
 
 def read_file(data: pa.Buffer, check: Callable[[pa.Schema], None]) -> pa.Table:
     """The table of an Arrow IPC file, as `read_stream`. Its footer is passed over: inside, a file is a stream."""
-    if data.slice(0, len(_FILE_MAGIC)).to_pybytes() != _FILE_MAGIC or data.size < len(_FILE_MAGIC) + _FOOTER_END.size:
+    if data.size < len(_FILE_MAGIC) + _FOOTER_END.size or data.slice(0, len(_FILE_MAGIC)).to_pybytes() != _FILE_MAGIC:
         raise ValueError("not an Arrow file")
     footer, _ = _FOOTER_END.unpack(data.slice(data.size - _FOOTER_END.size).to_pybytes())
     size = data.size - _FOOTER_END.size - footer - len(_FILE_MAGIC)

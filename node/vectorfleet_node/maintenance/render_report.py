@@ -1,0 +1,120 @@
+"""The report of a check as text: a table of the shards, then what was found, the worst first. Used by `fsck`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import groupby
+from typing import Any, Final
+
+from rich import box
+from rich.console import Console
+from rich.padding import Padding
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.table import Table
+from rich.text import Text
+
+from vectorfleet_node.maintenance.findings import Finding, Report, Severity, ShardReport
+from vectorfleet_node.maintenance.render_log import size_text
+from vectorfleet_node.maintenance.words import counted
+
+_SHOWN: Final = {Severity.DAMAGE: 1000, Severity.WARNING: 20, Severity.GARBAGE: 3}  # of each kind
+_STYLES: Final = {Severity.DAMAGE: "bold red", Severity.WARNING: "yellow", Severity.GARBAGE: "dim"}
+
+
+def report_json(report: Report) -> dict[str, Any]:
+    """The whole report for programs."""
+    return {
+        "url": report.url,
+        "uid": report.uid,
+        "clean": report.clean,
+        "shards": [
+            {
+                "shard": shard.shard,
+                "tail": shard.tail,
+                "records": shard.records,
+                "epoch": shard.epoch,
+                "boundary": shard.boundary,
+                "manifests": shard.manifests,
+                "segments": shard.segments,
+                "files": shard.files,
+                "bytes": shard.bytes,
+                "rows": shard.rows,
+            }
+            for shard in report.shards
+        ],
+        "findings": [finding.as_json() for finding in report.all_findings],
+    }
+
+
+def print_report(report: Report, console: Console | None = None) -> None:
+    """The report, on standard output."""
+    console = console or Console(highlight=False)
+    console.print(Text(f"collection {report.uid or 'of unknown uid'} at {report.url}", style="bold"))
+    if report.shards:
+        console.print(_table(report.shards))
+    for severity in Severity:
+        for block in _findings(report.of(severity), severity):
+            console.print(block)
+    console.print(_verdict(report))
+
+
+def _table(shards: list[ShardReport]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD)
+    for name in ("shard", "rows", "records", "tail", "manifests", "segments", "files", "bytes"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("found")
+    for shard in shards:
+        rows = "?" if shard.rows is None else f"{shard.rows:,}"
+        numbers = [shard.records, shard.tail, shard.manifests, shard.segments, shard.files]
+        counts = [f"{number:,}" for number in numbers]
+        table.add_row(str(shard.shard), rows, *counts, size_text(shard.bytes), _found(shard.findings))
+    return table
+
+
+def _found(findings: list[Finding]) -> Text:
+    told = Text()
+    for severity in Severity:
+        count = sum(finding.kind.severity is severity for finding in findings)
+        if count:
+            told.append(f"{', ' if told else ''}{count} {severity.value}", _STYLES[severity])
+    return told or Text("clean", "green")
+
+
+def _findings(findings: list[Finding], severity: Severity) -> Iterator[Text | Padding]:
+    ordered = sorted(findings, key=lambda finding: (finding.kind.name, finding.shard or 0, finding.key))
+    for kind, group in groupby(ordered, key=lambda finding: finding.kind):
+        found = list(group)
+        size = sum(finding.size or 0 for finding in found)
+        total = f", {size_text(size)}" if size and severity is Severity.GARBAGE else ""
+        yield Text(f"{severity.value}: {kind.label.replace('-', ' ')} ({len(found)}{total})", _STYLES[severity])
+        for finding in found[: _SHOWN[severity]]:
+            yield Padding(Text(f"{finding.key}: {finding.problem}"), (0, 0, 0, 2))
+        if len(found) > _SHOWN[severity]:
+            yield Padding(Text(f"... and {len(found) - _SHOWN[severity]} more; --json lists all"), (0, 0, 0, 2))
+        yield Padding(Text(f"means: {kind.value.meaning}\ndo:    {kind.value.remedy}"), (0, 0, 1, 2))
+
+
+def _verdict(report: Report) -> Text:
+    damage, garbage = report.of(Severity.DAMAGE), report.of(Severity.GARBAGE)
+    if damage:
+        return Text(f"DAMAGED: {counted(len(damage), 'finding')} above", "bold red")
+    left = f"; {counted(len(garbage), 'object')} of garbage" if garbage else ""
+    return Text(f"clean: every object that counts is there and right{left}", "green")
+
+
+@contextmanager
+def told_progress() -> Iterator[Callable[[str, int, int], None]]:
+    """A progress bar on standard error, when that is a terminal; what to call with (what, done, of how much)."""
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        console=Console(stderr=True),
+        transient=True,
+        disable=not sys.stderr.isatty(),
+    )
+    with bar:
+        task = bar.add_task("looking")
+        yield lambda what, done, total: bar.update(task, description=what, completed=done, total=total)
