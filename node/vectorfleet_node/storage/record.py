@@ -141,11 +141,10 @@ def encode(record: Record) -> bytes:
         )
     except struct.error as error:
         raise ValueError(f"record {record.position} does not fit the log format: {error}") from None
-    pieces = [header, pack_text(record.uid), *body]  # put together once: a record has megabytes
-    crc = 0
+    pieces, crc = [header, pack_text(record.uid), *body], 0
     for piece in pieces:
         crc = extend_crc32c(crc, piece)
-    return b"".join([*pieces, _CRC.pack(crc)])
+    return b"".join([*pieces, _CRC.pack(crc)])  # copied once: a record has megabytes
 
 
 def decode(data: bytes, *, uid: str | None, shard: int, position: int) -> Record:

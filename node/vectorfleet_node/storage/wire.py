@@ -18,11 +18,16 @@ def pack_text(text: str) -> bytes:
     return struct.pack("<H", len(data)) + data
 
 
-def pack_bytes(data: bytes) -> bytes:
-    """Bytes behind their length as u32. ValueError when there are too many."""
+def pack_length(data: bytes) -> bytes:
+    """The length of the data as u32, which stands in front of it. ValueError when there are too many bytes."""
     if len(data) > 0xFFFFFFFF:
         raise ValueError(f"{len(data)} bytes; at most {0xFFFFFFFF} are allowed")
-    return struct.pack("<I", len(data)) + data
+    return struct.pack("<I", len(data))
+
+
+def pack_bytes(data: bytes) -> bytes:
+    """Bytes behind their length as u32. ValueError as `pack_length`."""
+    return pack_length(data) + data
 
 
 class Reader:
