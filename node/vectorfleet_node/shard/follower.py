@@ -24,6 +24,7 @@ from vectorfleet_node.storage.store import DataLoss, StorageError
 
 _DAMAGED_PAUSE: Final = 5.0  # seconds between two looks at what could not be read
 _FULL_PAUSE: Final = 5.0  # seconds between two tries to load what does not fit into this node's cache
+_LOOK_BEYOND: Final = 60.0  # seconds between two looks for slots behind the tail
 _ADOPT_BACKOFF: Final = Backoff(shortest=0.5, longest=30.0)
 
 
@@ -49,10 +50,11 @@ class Follower:
         self.settled = asyncio.Event()
         self.checked = -float("inf")
         self.damage = ""
-        self.complaint = ""
         self.adoption = SharedRun(self._adopt)
         self._state: ShardState | None = None
         self._trouble = ""
+        self._complaints: dict[str, str] = {}
+        self._look_again = clock.monotonic() + _LOOK_BEYOND
         self._loader = loader
         self._log = log
         self._cache = cache
@@ -80,7 +82,13 @@ class Follower:
     @property
     def message(self) -> str:
         """What is wrong, the worst first; empty when nothing is."""
-        return self.damage or self._trouble or self.complaint or self._loader.damage
+        return self.damage or self._trouble or next(iter(self._complaints.values()), "") or self._loader.damage
+
+    def complain(self, who: str, message: str) -> None:
+        """Somebody tells what is wrong, or by an empty message that it is right again."""
+        self._complaints.pop(who, None)
+        if message:
+            self._complaints[who] = message
 
     def wake(self) -> None:
         """Looks for records now, not at the next poll."""
@@ -117,12 +125,18 @@ class Follower:
         self._published.set()
         self.settled.set()
 
+    async def reload(self) -> None:
+        """Loads the state anew, while nothing else reads the log."""
+        async with self._reading:
+            await self.load()
+
     async def run(self, check: Callable[[], Awaitable[None]]) -> None:
         """Loads, then polls with `check` for ever: often while there are new records, seldom while there are none."""
         pause, failures = self._settings.poll, 0
         while True:
             try:
                 await (check() if self.loaded else self.load())
+                await self._look_beyond(check)
             except (DataLoss, UnknownRecord) as error:
                 self.damage = str(error)
                 self.settled.set()
@@ -152,24 +166,48 @@ class Follower:
             try:
                 await self.adoption.join()
             except StorageError as error:
-                self.complaint = f"the newest manifest cannot be used, rows are served from what is loaded: {error}"
+                why = f"the newest manifest cannot be used, rows are served from what is loaded: {error}"
+                self.complain("manifests", why)
                 self._published.set()
                 await self._sleep(_ADOPT_BACKOFF.pause(failures))
                 failures += 1
             else:
+                self.complain("manifests", "")
                 failures = 0
 
     async def _adopt(self) -> None:
-        state = self.state
-        newest = state.newest_published
-        if newest <= state.layout.position:
+        """Swaps to the newest published manifest that can be had; raises what is wrong with the newest, if that is not.
+
+        One that was collected while it was read is none that counts any more: there is a newer one then.
+        """
+        state, failed = self.state, dict[int, DataLoss]()
+        while self._state is state:
+            newer = [p for p in state.published if p > state.layout.position and p not in failed]
+            if not newer:
+                break
+            position = max(newer)
+            try:
+                manifest = await self._loader.read_manifest(position, state.published[position])
+                segments = await self._loader.open(manifest, state.layout.segments)
+            except DataLoss as error:
+                failed[position] = error
+                continue
+            if self._state is state and position > state.layout.position:
+                state.install(manifest, segments)
+                await self._cache.keep_only(manifest)
+        if state.newest_published in failed:
+            raise failed[state.newest_published]
+
+    async def _look_beyond(self, check: Callable[[], Awaitable[None]]) -> None:
+        """Now and then: a slot that vanished looks like the tail, but for the slots behind it."""
+        if self._clock.monotonic() < self._look_again:
             return
-        manifest = await self._loader.read_manifest(newest, state.published[newest])
-        segments = await self._loader.open(manifest, state.layout.segments)
-        if self._state is state and newest > state.layout.position:
-            state.install(manifest, segments)
-            self.complaint = ""
-            await self._cache.keep_only(manifest)
+        last = await self._log.last_listed(self.state.position)
+        if last > self.state.position:
+            await check()  # every listed slot was there before this
+        if last > self.state.position:
+            raise DataLoss(f"log record {self.state.position + 1} is missing, and record {last} is there")
+        self._look_again = self._clock.monotonic() + _LOOK_BEYOND
 
     async def _pause(self, seconds: float) -> None:
         waits = [asyncio.ensure_future(self._sleep(seconds)), asyncio.ensure_future(self._wake.wait())]

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Final
 
+from vectorfleet_node.shard.admission import Admission, Held
 from vectorfleet_node.shard.port import InDoubt, NotApplied
 from vectorfleet_node.shard.settings import Clock, Observer, ShardSettings
 from vectorfleet_node.shard.sharing import observe_result
@@ -22,23 +23,27 @@ from vectorfleet_node.storage.record import (
     Batch,
     BatchRequest,
     Body,
+    Fence,
+    Pin,
     Publish,
     Record,
     UnknownRecord,
+    Unpin,
     chain_value,
     encode,
 )
-from vectorfleet_node.storage.store import DataLoss, StorageError, StoreUnavailable
+from vectorfleet_node.storage.store import DataLoss, StorageError
 
 _REQUEST_OVERHEAD: Final = 64
 
 
 @dataclass
 class _Waiting:
-    """A request and who waits for its position."""
+    """A request and who waits for its position. size: in its record; cost: in memory."""
 
     request: BatchRequest
     size: int
+    cost: int
     landed: asyncio.Future[int] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
     def __post_init__(self) -> None:
@@ -46,18 +51,28 @@ class _Waiting:
 
 
 @dataclass(frozen=True)
+class _Control:
+    """A record that is not a client's write, and who waits for its position."""
+
+    body: Publish | Pin | Unpin
+    landed: asyncio.Future[int]
+    cost: int = 0  # not worth counting
+
+
+@dataclass(frozen=True)
 class _Sending:
-    """The record under way."""
+    """The record under way, and who waits for its position."""
 
     record: Record
-    requests: tuple[_Waiting, ...]
+    waiting: tuple[_Waiting | _Control, ...]
     since: float
 
 
 def next_record(uid: str, shard: int, state: ShardState, epoch: int, body: Body, new_id: str, wall: float) -> Record:
     """The record that follows the state: the next slot, chained, with a later stamp and a nonce of its own."""
     stamp = max(state.stamp + 1, int(wall * 1000))
-    return Record(uid, shard, state.position + 1, epoch, bytes.fromhex(new_id), stamp, state.chain, body)
+    written = body.format if isinstance(body, Fence) else state.format
+    return Record(uid, shard, state.position + 1, epoch, bytes.fromhex(new_id), stamp, state.chain, body, written)
 
 
 def entry_of(record: Record) -> Entry:
@@ -86,9 +101,11 @@ class Leadership:
         observer: Observer,
         landed: Callable[[Entry, float], None],
         lost: Callable[[], None],
+        room: Callable[[], Awaitable[int | None]],
     ) -> None:
         self.epoch = state.epoch
         self.ended = False
+        self.admission = Admission(shard, self.held, room, settings=settings, sleep=sleep, observer=observer)
         self._log = log
         self._state = state
         self._uid = uid
@@ -103,7 +120,7 @@ class Leadership:
         self._queue: deque[_Waiting] = deque()
         self._queued_bytes = 0
         self._pending: dict[str, asyncio.Future[int]] = {}
-        self._publish: tuple[Publish, asyncio.Future[int]] | None = None
+        self._controls: deque[_Control] = deque()
         self._sending: _Sending | None = None
         self._decided = asyncio.Event()
         self._decided.set()
@@ -115,42 +132,55 @@ class Leadership:
         """The last slot that this reign has used: the state's position, or the next while a record is undecided."""
         return self._sending.record.position if self._sending else self._state.position
 
+    def held(self) -> Held:
+        """What is held in memory for clients' writes."""
+        sending = self._sending
+        return Held(
+            growing=self._state.layout.growing_bytes,
+            queued=self._queued_bytes,
+            sending=sum(waiting.cost for waiting in sending.waiting) if sending else 0,
+            undecided=self._clock.monotonic() - sending.since if sending else 0.0,
+        )
+
     def wrote(self, record: Record) -> bool:
         """Whether this reign wrote the record: an epoch has one owner."""
         return record.epoch == self.epoch
+
+    @property
+    def undecided(self) -> bool:
+        """Whether a record is under way."""
+        return self._sending is not None
 
     def find(self, request_id: str) -> asyncio.Future[int] | None:
         """The outcome to come of a request that is queued or under way."""
         return self._pending.get(request_id)
 
-    def submit(self, request: BatchRequest, size: int) -> asyncio.Future[int]:
-        """Queues a request; the future gives its position, NotApplied, InDoubt or a StorageError. Never cancel it.
-
-        StoreUnavailable at once when the store has not decided the record under way for long, or too much is queued.
+    def submit(self, request: BatchRequest, size: int, cost: int) -> asyncio.Future[int]:
+        """Queues a request that `admission` let in; the future gives its position, NotApplied, InDoubt or a
+        StorageError. Never cancel it.
         """
-        undecided = self._clock.monotonic() - self._sending.since if self._sending else 0.0
-        if undecided > self._settings.undecided_limit:
-            raise StoreUnavailable(f"the object store has not answered a write for {undecided:.1f} s; nothing was sent")
-        if self._queued_bytes + size > self._settings.queue_bytes and self._queue:
-            raise StoreUnavailable(
-                f"{self._queued_bytes} bytes of writes are waiting for the object store; nothing was sent"
-            )
-        waiting = _Waiting(request, size + _REQUEST_OVERHEAD)
+        if self.ended:
+            raise _not_applied()
+        waiting = _Waiting(request, size + _REQUEST_OVERHEAD, cost)
         self._pending[request.request_id] = waiting.landed
         waiting.landed.add_done_callback(lambda _: self._pending.pop(request.request_id, None))
         self._queue.append(waiting)
-        self._queued_bytes += waiting.size
+        self._queued_bytes += cost
         self._work.set()
         return waiting.landed
 
-    def publish(self, body: Publish) -> asyncio.Future[int]:
-        """Sends a publish record before anything that is queued. One at a time; the future as `submit` has it."""
+    def control(self, body: Publish | Pin | Unpin) -> asyncio.Future[int]:
+        """Sends a control record before any client's write, in turn with other control records.
+
+        Else a memory that is full could never be flushed: the writes ahead wait for the flush. The future as `submit`
+        has it.
+        """
         future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         future.add_done_callback(observe_result)
         if self.ended:
             future.set_exception(_not_applied())
             return future
-        self._publish = (body, future)
+        self._controls.append(_Control(body, future))
         self._work.set()
         return future
 
@@ -163,7 +193,7 @@ class Leadership:
                 await self._sleep(pause)
             if not self.ended:
                 await self._send_next()
-            if not self._queue and self._publish is None:
+            if not self._queue and not self._controls:
                 self._work.clear()
 
     def applied(self, entry: Entry) -> None:
@@ -175,12 +205,13 @@ class Leadership:
         """Ends the reign: what is queued will not be applied; what is under way is for its slot to decide."""
         self.ended = True
         self._work.set()
+        self.admission.end(_not_applied)
         for waiting in self._queue:
             _settle(waiting.landed, _not_applied())
         self._queue.clear()
-        if self._publish is not None and (self._sending is None or not isinstance(self._sending.record.body, Publish)):
-            _settle(self._publish[1], _not_applied())
-            self._publish = None
+        for control in self._controls:
+            _settle(control.landed, _not_applied())
+        self._controls.clear()
 
     async def decided(self) -> None:
         """Waits until no record is under way."""
@@ -191,15 +222,16 @@ class Leadership:
         self._settle(InDoubt("the node stopped before the object store had decided; send the request again"))
 
     async def _send_next(self) -> None:
-        body, requests = self._next_body()
+        body, waiting = self._next_body()
         if body is None:
             return
         wall = self._clock.wall()
         record = next_record(self._uid, self._shard, self._state, self.epoch, body, self._new_id(), wall)
         entry = entry_of(record)
         since = self._last_send = self._clock.monotonic()
-        self._sending = _Sending(record, requests, since)
+        self._sending = _Sending(record, waiting, since)
         self._decided.clear()
+        self.admission.pump()
         try:
             winner = await self._log.append(record.position, entry.data)
         except DataLoss as error:  # it may be this very record, damaged since
@@ -224,28 +256,26 @@ class Leadership:
         else:
             self._landed(entry, since)
 
-    def _next_body(self) -> tuple[Body | None, tuple[_Waiting, ...]]:
-        if self._publish is not None:
-            return self._publish[0], ()
+    def _next_body(self) -> tuple[Body | None, tuple[_Waiting | _Control, ...]]:
+        if self._controls:
+            control = self._controls.popleft()
+            return control.body, (control,)
         taken: list[_Waiting] = []
         room = self._settings.batch_bytes
         while self._queue and (not taken or self._queue[0].size <= room):
             taken.append(self._queue.popleft())
             room -= taken[-1].size
-            self._queued_bytes -= taken[-1].size
+            self._queued_bytes -= taken[-1].cost
         return (Batch(tuple(waiting.request for waiting in taken)) if taken else None), tuple(taken)
 
     def _settle(self, outcome: int | Exception) -> None:
         sending, self._sending = self._sending, None
         self._decided.set()
+        self.admission.pump()
         if sending is None:
             return
-        for waiting in sending.requests:
+        for waiting in sending.waiting:
             _settle(waiting.landed, outcome)
-        if isinstance(sending.record.body, Publish) and self._publish is not None:
-            _, future = self._publish
-            self._publish = None
-            _settle(future, outcome)
 
 
 def _settle(future: asyncio.Future[int], outcome: int | Exception) -> None:

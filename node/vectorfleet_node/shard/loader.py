@@ -2,7 +2,8 @@
 
 No index is ever built here: segments come with their artefacts, records after the manifest become growing rows. The
 trap is trust: a manifest that no publish record names does not count, and damage is worked round by an older manifest
-(the log since then says the same) but never by leaving a record out.
+(the log since then says the same) but never by leaving a record out. What garbage collection took meanwhile is not
+damage: whether a manifest that cannot be had should be there is known only once the log has been read.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from vectorfleet_node.storage.manifest import Manifest
 from vectorfleet_node.storage.store import DataLoss, Store
 
 _WINDOW: Final = 16  # records fetched at once
-_ATTEMPTS: Final = 3  # listings may lag behind a manifest that is there
+_ATTEMPTS: Final = 4  # listings may lag behind a manifest that is there
 _PAUSE: Final = 0.2  # seconds
 
 
@@ -51,22 +52,42 @@ class Loader:
     async def load(self) -> ShardState:
         """The state at the tail. DataLoss when the log is damaged or missing, or too much else is; any StorageError."""
         self.damage = ""
-        unusable: set[int] = set()
+        unusable: dict[int, str] = {}  # manifest -> why
         behind = 0
         while True:
-            state, crc = await self._newest(unusable)
+            state, manifest, crc = await self._newest(unusable)
             start = state.position
-            if not await self._replay(state):
+            if not await self._replay(state, unusable):
                 behind += 1
                 if behind == _ATTEMPTS:
-                    raise DataLoss(self._gap(state.position))
+                    raise DataLoss(self._gap(state.position, unusable))
                 await self._sleep(_PAUSE)
             elif not state.position:
                 raise DataLoss(f"slot 1 of the log of shard {self._shard} is missing: the shard's data is gone")
             elif start >= max(1, state.boundary) and state.published.get(start) != crc:
-                unusable.add(start)  # its writer stopped before the publish record: its segments may be collected
+                unusable[start] = f"manifest {start} was never published"  # its segments may be collected
             else:
+                damaged = [position for position in state.published if position > start and position in unusable]
+                self.damage = unusable[max(damaged)] if damaged else ""
+                if manifest is not None:
+                    await self._cache.keep_only(manifest)
                 return state
+
+    async def load_at(self, manifest: int, through: int) -> ShardState:
+        """The state at log position `through` exactly, from that manifest and the log behind it.
+
+        For positions that a pin keeps. Give such a loader a cache folder of its own: what is served goes on using its
+        files. DataLoss when the manifest, a file or a record is missing or damaged, or the manifest does not count.
+        """
+        state, _, crc = await self._at(manifest)
+        while state.position < through:
+            found = await self._log.read(state.position + 1)
+            if found is None or found.record.previous != state.chain:
+                raise DataLoss(self._gap(state.position, {}))
+            await _apply(state, found)
+        if state.position != through or state.published.get(manifest) != crc:
+            raise DataLoss(f"manifest {manifest} of shard {self._shard} does not count at log position {through}")
+        return state
 
     async def read_manifest(self, position: int, crc: int | None = None) -> Manifest:
         """A manifest. DataLoss when it is absent, damaged, or not the one with that stored crc."""
@@ -85,8 +106,8 @@ class Loader:
             opened.append(same.with_entry(entry) if same else await self._cache.open(entry))
         return tuple(opened)
 
-    async def _newest(self, unusable: set[int]) -> tuple[ShardState, int]:
-        """The state at the newest manifest that loads, and the manifest's crc; the empty state when none does."""
+    async def _newest(self, unusable: dict[int, str]) -> tuple[ShardState, Manifest | None, int]:
+        """The state at the newest manifest that loads, with that and its stored crc; the empty state when none does."""
         listed = await self._store.list(paths.manifests_prefix(self._shard))
         for position in sorted(filter(None, map(paths.number_of, listed)), reverse=True):
             if position in unusable:
@@ -94,17 +115,15 @@ class Loader:
             try:
                 return await self._at(position)
             except DataLoss as error:
-                self.damage = self.damage or str(error)
-                unusable.add(position)
-        return ShardState(self._collection), 0
+                unusable[position] = str(error)
+        return ShardState(self._collection), None, 0
 
-    async def _at(self, position: int) -> tuple[ShardState, int]:
+    async def _at(self, position: int) -> tuple[ShardState, Manifest, int]:
         manifest, crc = await self._read(position)
         segments = await self.open(manifest, ())
         requests = await self._cache.requests(manifest.requests)
         state = await asyncio.to_thread(ShardState.at_manifest, manifest, segments, requests, self._collection)
-        await self._cache.keep_only(manifest)
-        return state, crc
+        return state, manifest, crc
 
     async def _read(self, position: int) -> tuple[Manifest, int]:
         data = await self._store.get(paths.manifest(self._shard, position))
@@ -113,7 +132,7 @@ class Loader:
         manifest = manifests.decode(data, uid=self._uid, shard=self._shard, position=position)
         return manifest, manifests.stored_crc(data)
 
-    async def _replay(self, state: ShardState) -> bool:
+    async def _replay(self, state: ShardState, unusable: dict[int, str]) -> bool:
         """Applies every record after the state's position. False when the next one cannot be had any more."""
         listed = await self._store.list(
             paths.log_prefix(self._shard), after=paths.log_slot(self._shard, state.position)
@@ -129,15 +148,15 @@ class Loader:
             found = await self._log.next_after(state.position, state.chain)
             if found is TAIL:
                 if listed and state.position < (paths.number_of(listed[-1]) or 0):
-                    raise DataLoss(self._gap(state.position))  # an empty slot before a used one is no tail
+                    raise DataLoss(self._gap(state.position, unusable))  # an empty slot before a used one is no tail
                 return True
             if found is BEHIND:
                 return False
             assert isinstance(found, Entry)
             await _apply(state, found)
 
-    def _gap(self, position: int) -> str:
-        why = f" ({self.damage})" if self.damage else ""
+    def _gap(self, position: int, unusable: dict[int, str]) -> str:
+        why = f" ({unusable[max(unusable)]})" if unusable else ""
         return (
             f"log record {position + 1} of shard {self._shard} is missing or does not follow record {position}, "
             f"and no newer manifest can be loaded{why}"

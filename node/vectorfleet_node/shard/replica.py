@@ -8,37 +8,42 @@ a question sent after a call began says anything about writes acknowledged befor
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from vectorfleet.schema import CollectionSchema
 from vectorfleet_node.engine.port import Engine
+from vectorfleet_node.shard.admission import cost_of
 from vectorfleet_node.shard.budget import CacheBudget
 from vectorfleet_node.shard.cache import SegmentCache
 from vectorfleet_node.shard.follower import Follower
-from vectorfleet_node.shard.leadership import Leadership, entry_of, next_record
 from vectorfleet_node.shard.loader import Loader
 from vectorfleet_node.shard.port import (
     Behind,
     DeletePart,
     InDoubt,
+    NotApplied,
     NotLeader,
     NotReady,
     ReplicaReport,
     TooOld,
     UpsertPart,
 )
-from vectorfleet_node.shard.publisher import Publisher
-from vectorfleet_node.shard.reign import Reign
-from vectorfleet_node.shard.seal import Sealer
+from vectorfleet_node.shard.reign import COMPLAINERS, Realm, Reign
+from vectorfleet_node.shard.reporting import report_loaded
 from vectorfleet_node.shard.settings import Clock, Observer, ShardSettings
 from vectorfleet_node.shard.sharing import SharedRun, observe_result, wait_shared
+from vectorfleet_node.shard.succession import Succession
+from vectorfleet_node.shard.upkeep import Upkeep
 from vectorfleet_node.shard.validation import request_of
 from vectorfleet_node.shard.view import ShardView
-from vectorfleet_node.storage.log import Backoff, Entry, Log, Sleep
-from vectorfleet_node.storage.record import FORMAT, Batch, Fence, UnknownRecord
-from vectorfleet_node.storage.store import DataLoss, StorageError, Store
+from vectorfleet_node.storage.format import FORMAT
+from vectorfleet_node.storage.log import Entry, Log, Sleep
+from vectorfleet_node.storage.record import Batch, Pin, UnknownRecord
+from vectorfleet_node.storage.store import DataLoss, Store
+
+Result = TypeVar("Result")
 
 
 class ShardReplica:
@@ -51,6 +56,7 @@ class ShardReplica:
         owner: random per process start; what fences name. address: this node's peer address.
         clock, sleep, new_id: time and randomness; new_id gives 32 random hex digits.
         budget: the node's, for the files of all its shards; without one nothing limits them.
+        fleet_format: the highest format that every replica of the shard reads, as far as is known.
     """
 
     def __init__(
@@ -70,23 +76,16 @@ class ShardReplica:
         settings: ShardSettings | None = None,
         observer: Observer | None = None,
         budget: CacheBudget | None = None,
+        fleet_format: Callable[[], int] = lambda: FORMAT,
     ) -> None:
-        self._store = store
-        self._uid = uid
         self._collection = collection
         self._shard = shard
-        self._engine = engine
-        self._owner = owner
-        self._address = address
         self._clock = clock
         self._sleep = sleep
-        self._new_id = new_id
         self._settings = settings or ShardSettings()
         self._observer = observer or Observer()
         self._log = Log(store, uid, shard, sleep=sleep)
-        self._cache = SegmentCache(
-            store, shard, cache, engine, collection, self._observer.index_loaded, budget, self._observer.rotten
-        )
+        self._cache = SegmentCache(store, shard, cache, engine, collection, self._observer, budget)
         loader = Loader(store, self._log, self._cache, uid=uid, shard=shard, collection=collection, sleep=sleep)
         self._follower = Follower(
             loader,
@@ -98,6 +97,45 @@ class ShardReplica:
             applied=self._applied,
         )
         self._check = SharedRun(self._run_check)
+        self._succession = Succession(
+            self._log,
+            self._follower,
+            self._check,
+            uid=uid,
+            shard=shard,
+            owner=owner,
+            address=address,
+            clock=clock,
+            sleep=sleep,
+            new_id=new_id,
+            fleet_format=fleet_format,
+        )
+        self._realm = Realm(
+            store,
+            self._log,
+            self._cache,
+            loader,
+            engine,
+            collection,
+            uid,
+            shard,
+            clock,
+            sleep,
+            new_id,
+            self._settings,
+            self._observer,
+        )
+        self._upkeep = Upkeep(
+            self._cache,
+            self._follower,
+            self._settings,
+            self._observer,
+            sleep,
+            leads=lambda: self.leads,
+            step_down=lambda: self._step_down(self._reign),
+            rewrite=self.rewrite,
+            publish=lambda: self._as_leader(lambda reign: reign.flush()),
+        )
         self._reign: Reign | None = None
         self._ended: list[Reign] = []  # reigns whose last record may still be undecided
         self._taking: asyncio.Task[None] | None = None
@@ -120,32 +158,33 @@ class ShardReplica:
 
     def report(self) -> ReplicaReport:
         """See `Replica`."""
-        message = self._follower.message
+        follower, upkeep = self._follower, self._upkeep
+        message = follower.damage or upkeep.sickness or follower.message or upkeep.message
         if not self._follower.loaded:
             return ReplicaReport(self._shard, False, False, 0, 0, 0, 0, (), message)
-        state = self._follower.state
-        entries = [segment.entry for segment in state.layout.segments]
-        return ReplicaReport(
-            shard=self._shard,
-            ready=not self._follower.damage,
-            leader=self.leads,
-            position=state.position,
-            rows=state.rows,
-            growing_rows=state.layout.live_growing_rows,
-            bytes=sum(file.size for entry in entries for file in entry.files()),
-            indexes=tuple(sorted({index.kind.value for entry in entries for index in entry.indexes.values()})),
+        return report_loaded(
+            self._shard,
+            self._follower.state,
+            self._reign,
+            ready=not (follower.damage or upkeep.sickness),
+            quarantined=self._cache.quarantined,
             message=message,
         )
 
     def view(self) -> ShardView:
         """See `Replica`."""
-        return self._follower.state.snapshot()
+        snapshot = self._follower.state.snapshot()
+        self._upkeep.require_health()
+        return snapshot
 
     async def start(self) -> None:
         """See `Replica`."""
+        self._upkeep.listen(asyncio.get_running_loop())
         await self._cache.prepare()
         self._spawn(self._follower.run(self._check.join))
         self._spawn(self._follower.follow_manifests())
+        for work in self._upkeep.jobs():
+            self._spawn(work)
         await self._follower.settled.wait()
 
     async def stop(self) -> None:
@@ -165,29 +204,38 @@ class ShardReplica:
         await asyncio.gather(self._check.close(), self._follower.adoption.close(), *tasks, return_exceptions=True)
         self._cache.close()
 
-    async def append(self, request_id: str, floor: int, part: UpsertPart | DeletePart) -> int:
+    async def append(self, request_id: str, floor: int, part: UpsertPart | DeletePart, patience: float = 0.0) -> int:
         """See `Replica`. ValueError when the part does not fit the collection."""
-        state = self._follower.state
-        if self._follower.damage:
-            raise NotReady(self._follower.damage)
-        reign = self._reign
-        if reign is None:
-            raise NotLeader(*self.leader)
-        known = state.requests.position(request_id)
-        if known is not None:
-            return known
-        landed = reign.leadership.find(request_id)
+        if self._follower.damage or not self._follower.loaded:
+            raise NotReady(self._follower.message or "the shard is being loaded")
+        reign = self._leading()
+        landed = self._find(reign, request_id, floor)
         if landed is None:
-            if floor < state.requests.low:
-                raise TooOld(
-                    f"request {request_id} was first sent when the shard was at {floor} or later; ids up to position "
-                    f"{state.requests.low} are forgotten, so whether it was applied cannot be known"
-                )
-            landed = reign.leadership.submit(*request_of(request_id, part, self._collection))
+            request, size = request_of(request_id, part, self._collection)
+            cost = cost_of(part, size)
+            async with reign.leadership.admission.entering(cost, patience):
+                # While it waited another attempt of the same request may have been let in.
+                landed = self._find(reign, request_id, floor) or reign.leadership.submit(request, size, cost)
         try:
             return await asyncio.shield(landed)
         except asyncio.CancelledError:
             raise InDoubt(f"request {request_id} is on its way to the log; send it again to learn its fate") from None
+
+    def _find(self, reign: Reign, request_id: str, floor: int) -> asyncio.Future[int] | None:
+        """The request's outcome, known or to come; None when it is new. TooOld when that cannot be told any more."""
+        requests = self._follower.state.requests
+        known = requests.position(request_id)
+        if known is not None:
+            landed: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+            landed.set_result(known)
+            return landed
+        under_way = reign.leadership.find(request_id)
+        if under_way is None and floor < requests.low:
+            raise TooOld(
+                f"request {request_id} was first sent when the shard was at {floor} or later; ids up to position "
+                f"{requests.low} are forgotten, so whether it was applied cannot be known"
+            )
+        return under_way
 
     async def take_over(self) -> None:
         """See `Replica`. A cancelled caller does not end the attempt: its fence may be on the way."""
@@ -217,14 +265,40 @@ class ShardReplica:
 
     async def flush(self) -> None:
         """See `Replica`. DataLoss when the files would not hold exactly the rows; nothing is published then."""
-        reign = self._reign
-        if reign is None:
+        if self._leading().has_growing_rows:
+            await self._as_leader(lambda reign: reign.flush())
+
+    async def compact(self) -> None:
+        """Leader: merges segments until nothing is left to merge. NotLeader elsewhere; a StorageError."""
+        await self._as_leader(lambda reign: reign.compactor.settle())
+
+    async def rewrite(self, name: str) -> None:
+        """Leader: writes the segment with that rows file anew from this node's good copy. As `compact`."""
+        await self._as_leader(lambda reign: reign.compactor.rewrite(name))
+
+    async def pin(self, name: str) -> Pin:
+        """Leader: keeps this moment readable, whatever is flushed, merged and collected, until `unpin`.
+
+        What `Loader.load_at` needs: the newest published manifest and the log up to now. The same name gives the same
+        pin. NotLeader; InDoubt: it may be pinned, call again; a StorageError when nothing was sent.
+        """
+        return await self._as_leader(lambda reign: reign.pin(name))
+
+    async def unpin(self, name: str) -> None:
+        """Leader: ends a pin, if there is one of that name. Raises as `pin`."""
+        await self._as_leader(lambda reign: reign.unpin(name))
+
+    def _leading(self) -> Reign:
+        if self._reign is None:
             raise NotLeader(*self.leader)
-        if self._follower.state.layout.growing_rows:
-            try:
-                await reign.publisher.sealing.join()
-            except NotReady:
-                raise NotLeader(*self.leader) from None
+        return self._reign
+
+    async def _as_leader(self, work: Callable[[Reign], Awaitable[Result]]) -> Result:
+        """Work of the reign; NotLeader when there is none, or it ends before."""
+        try:
+            return await work(self._leading())
+        except (NotReady, NotApplied):
+            raise NotLeader(*self.leader) from None
 
     async def _run_check(self) -> None:
         """Brings the state to what the log's tail was after this began."""
@@ -250,68 +324,14 @@ class ShardReplica:
         return True
 
     async def _take_over(self) -> None:
-        while self._reign is None:
-            await self._check.join()
-            state = self._follower.state
-            epoch = state.epoch + 1
-            fence = Fence(self._owner, self._address, FORMAT)
-            wall = self._clock.wall()
-            entry = entry_of(next_record(self._uid, self._shard, state, epoch, fence, self._new_id(), wall))
-            if await self._log.append(entry.record.position, entry.data) is None:
-                await self._begin(entry)
-                return
-            await self._check.join()
-            if self._follower.state.epoch >= epoch:
-                raise NotLeader(*self.leader)
-
-    async def _begin(self, fence: Entry) -> None:
-        """Leads, unless the fence took a slot that had been used and collected."""
-        if await self._collected(fence.record.position):
-            await self._follower.load()
-            raise NotLeader(*self.leader)
-        self._follower.apply(fence)
-        state = self._follower.state
-        if state.epoch != fence.record.epoch:
-            raise NotLeader(*self.leader)
-        leadership = Leadership(
-            self._log,
-            state,
-            uid=self._uid,
-            shard=self._shard,
-            clock=self._clock,
-            sleep=self._sleep,
-            new_id=self._new_id,
-            settings=self._settings,
-            observer=self._observer,
+        await self._succession.win()
+        self._reign = self._realm.begin(
+            self._follower.state,
             landed=self._landed,
             lost=lambda: self._step_down(self._reign),
-        )
-        built = self._observer.index_built
-        sealer = Sealer(self._cache.folder, self._collection, self._engine, state.epoch, self._new_id, built)
-        publisher = Publisher(
-            self._store,
-            state,
-            leadership,
-            self._cache,
-            sealer,
-            uid=self._uid,
-            shard=self._shard,
-            clock=self._clock,
-            sleep=self._sleep,
-            settings=self._settings,
             adopt=self._follower.adoption.join,
             complain=self._complain,
         )
-        self._reign = Reign(leadership, publisher)
-
-    async def _collected(self, position: int) -> bool:
-        attempt = 0
-        while True:
-            try:
-                return await self._log.collected(position)
-            except StorageError:  # the fence stands: giving up would leave the shard without a leader that knows it
-                await self._sleep(Backoff().pause(attempt))
-                attempt += 1
 
     def _landed(self, entry: Entry, sent: float) -> None:
         self._follower.apply(entry)
@@ -319,20 +339,28 @@ class ShardReplica:
         self._follower.checked = max(self._follower.checked, sent)
 
     def _applied(self, entry: Entry) -> None:
-        if self._reign is not None:
-            self._reign.leadership.applied(entry)
-            if isinstance(entry.record.body, Batch):
-                self._reign.publisher.last_write = self._clock.monotonic()
+        reign = self._reign
+        if reign is None:
+            return
+        if not reign.leadership.wrote(entry.record):
+            # Brought by a look at the log that was under way when the reign began: its slot is not ours.
+            self._step_down(reign)
+            return
+        reign.leadership.applied(entry)
+        if isinstance(entry.record.body, Batch):
+            reign.publisher.last_write = self._clock.monotonic()
 
     def _step_down(self, reign: Reign | None) -> None:
         if reign is not None and self._reign is reign:
             self._reign = None
             reign.end()
-            self._ended.append(reign)
+            for who in COMPLAINERS:
+                self._complain(who, "")
+            self._ended = [*(earlier for earlier in self._ended if earlier.leadership.undecided), reign]
             self._follower.wake()
 
-    def _complain(self, message: str) -> None:
-        self._follower.complaint = message
+    def _complain(self, who: str, message: str) -> None:
+        self._follower.complain(who, message)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)

@@ -6,27 +6,24 @@ trap is that every replica must come to the same state, so whatever a record mea
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
 
 from vectorfleet.schema import CollectionSchema
 from vectorfleet_node.shard.blocks import Segment
 from vectorfleet_node.shard.layout import Layout
-from vectorfleet_node.shard.parts import Deletion, Upsert, read_requests
+from vectorfleet_node.shard.parts import Deletion, Upsert, first_sequence, read_requests
 from vectorfleet_node.shard.requests import RequestTable
 from vectorfleet_node.shard.rowhash import LANES, Hashes, to_hex, total
 from vectorfleet_node.shard.snapshot import Snapshot, UndoPage
 from vectorfleet_node.shard.view import Key
+from vectorfleet_node.storage.format import READABLE
 from vectorfleet_node.storage.log import Entry
 from vectorfleet_node.storage.manifest import Manifest, PinEntry, PublishedEntry, RequestsEntry
 from vectorfleet_node.storage.record import Batch, Fence, Pin, Publish, Unpin
-from vectorfleet_node.storage.segment import KEY
 from vectorfleet_node.storage.store import DataLoss
-
-_PIECE_ROWS: Final = 4096
 
 
 @dataclass(frozen=True)
@@ -46,7 +43,9 @@ class ShardState:
     """S_n, and the layout of its rows.
 
     published: position -> crc of the manifests that count and are at or above `boundary`. pins: name -> (manifest,
-    last log slot kept). row_hash: (4,) uint64. log_bytes: size of the records since the newest publish record.
+    last log slot kept). fences: slots of all fences after slot `fences_since`, ascending. rows: how many are live.
+    row_hash: (4,) uint64. log_bytes: size of the records since the newest publish record. format: the newest fence's.
+    installed: called after each swap of the layout, which may have made room in memory.
     """
 
     def __init__(self, collection: CollectionSchema) -> None:
@@ -56,15 +55,20 @@ class ShardState:
         self.epoch = 0
         self.owner = ""
         self.address = ""
+        self.format = READABLE[0]
         self.published: dict[int, int] = {}
         self.boundary = 0
         self.pins: dict[str, tuple[int, int]] = {}
+        self.fences: list[int] = []
+        self.fences_since = 0
         self.requests = RequestTable()
+        self.rows = 0
         self.row_hash: Hashes = np.zeros(LANES, np.uint64)
         self.layout = Layout(collection)
         self.log_bytes = 0
+        self.installed: Callable[[], None] = lambda: None
         self._collection = collection
-        self._keys: dict[Key, int] = {}
+        self._keys: dict[Key, int] = {}  # of live growing rows: sequence
         self._page = UndoPage()
         self._snapshot: Snapshot | None = None
 
@@ -80,29 +84,24 @@ class ShardState:
         state = cls(collection)
         state.position, state.chain, state.stamp = manifest.position, manifest.chain, manifest.stamp
         state.epoch, state.owner, state.address = manifest.epoch, manifest.owner, manifest.address
+        state.format = manifest.format
         state.published = {entry.position: entry.crc for entry in manifest.published}
         state.boundary = manifest.boundary
         state.pins = {pin.name: (pin.manifest, pin.through) for pin in manifest.pins}
+        state.fences = list(manifest.fences)
+        state.fences_since = manifest.position if manifest.fences_since is None else manifest.fences_since
         state.requests = RequestTable(requests, manifest.low)
         state.layout.install(manifest.position, segments, manifest.requests)
         for part in state.layout.parts():
-            live = np.flatnonzero(part.block.live)
-            state.row_hash = state.row_hash + total(part.hashes[live])
-            keys, sequences = part.block.rows.column(KEY).take(live), part.sequences[live]
-            for start in range(0, len(live), _PIECE_ROWS):  # in pieces: each holds the interpreter's lock
-                piece = keys.slice(start, _PIECE_ROWS).to_pylist()
-                state._keys.update(zip(piece, sequences[start : start + _PIECE_ROWS].tolist(), strict=True))
-        if (to_hex(state.row_hash), len(state._keys)) != (manifest.row_hash, manifest.rows):
+            live = part.block.live
+            state.rows += part.block.live_rows
+            state.row_hash = state.row_hash + total(part.hashes if live.all() else part.hashes[live])
+        if (to_hex(state.row_hash), state.rows) != (manifest.row_hash, manifest.rows):
             raise DataLoss(
-                f"manifest {manifest.position} of shard {manifest.shard}: its segments hold {len(state._keys)} rows "
+                f"manifest {manifest.position} of shard {manifest.shard}: its segments hold {state.rows} rows "
                 f"with hash {to_hex(state.row_hash)}; it says {manifest.rows} with hash {manifest.row_hash}"
             )
         return state
-
-    @property
-    def rows(self) -> int:
-        """How many live rows there are."""
-        return len(self._keys)
 
     @property
     def newest_published(self) -> int:
@@ -120,6 +119,7 @@ class ShardState:
         request_files, new_requests = self.requests.unsaved(self.layout.requests)
         shards = self._collection.shards
         head = Manifest(
+            format=self.format,
             uid=uid,
             shard=shard,
             position=self.position,
@@ -138,12 +138,24 @@ class ShardState:
             published=tuple(PublishedEntry(position=p, crc=crc) for p, crc in sorted(self.published.items())),
             boundary=self.boundary,
             pins=tuple(PinEntry(name=n, manifest=m, through=r) for n, (m, r) in sorted(self.pins.items())),
+            fences=tuple(self.fences),
+            fences_since=self.fences_since,
         )
         return FrozenState(head, self.snapshot(), self.layout.segments, request_files, new_requests)
 
     def install(self, manifest: Manifest, segments: Iterable[Segment]) -> None:
         """Swaps the layout to that of a manifest at or below the present position. Changes no answer."""
         self.layout.install(manifest.position, segments, manifest.requests)
+        # A new dictionary: earlier snapshots keep theirs, which says what grew in their time.
+        first = first_sequence(manifest.position + 1)
+        self._keys = {key: sequence for key, sequence in self._keys.items() if sequence >= first}
+        self._page = UndoPage()
+        self._snapshot = None
+        self.installed()
+
+    def replace(self, segment: Segment) -> None:
+        """Reads a segment's rows from other copies of its files from now on. Changes no answer."""
+        self.layout.replace(segment)
         self._snapshot = None
 
     def apply(self, entry: Entry) -> None:
@@ -158,6 +170,8 @@ class ShardState:
                 self._apply_batch(read_requests(requests, record.position, self._collection), record.position)
             case Fence():
                 self.epoch, self.owner, self.address = record.epoch, record.body.owner, record.body.address
+                self.format = max(self.format, record.body.format)
+                self.fences.append(record.position)
             case Publish():
                 self._apply_publish(record.body)
             case Pin(name, manifest, through):
@@ -180,21 +194,30 @@ class ShardState:
         page.before = {key: self._keys.get(key) for part in parts for key in part.keys}
         page.next = self._page
         for part in parts:
-            superseded = self._upsert(part) if isinstance(part, Upsert) else self._delete(part)
-            self.row_hash = self.row_hash - self.layout.kill(position, superseded)
+            self._supersede(part.keys, position)
+            if isinstance(part, Upsert):
+                self._add(part, position)
             self.requests.add(part.request_id, position)
 
-    def _upsert(self, part: Upsert) -> list[int]:
-        self.layout.append(part)
-        self.row_hash = self.row_hash + total(part.hashes)
-        superseded = []
-        for key, sequence in zip(part.keys, part.sequences, strict=True):
-            old = self._keys.get(key)
-            if old is not None:
-                superseded.append(old)
-            self._keys[key] = sequence
-        return superseded
+    def _supersede(self, keys: Sequence[Key], position: int) -> None:
+        """Hides the live versions of keys."""
+        growing, sealed = [], []
+        for key in keys:
+            sequence = self._keys.pop(key, None)
+            if sequence is None:
+                sealed.append(key)
+            else:
+                growing.append(sequence)
+        hidden, hashes = self.layout.kill(position, growing, sealed)
+        self.rows -= hidden
+        self.row_hash = self.row_hash - hashes
 
-    def _delete(self, part: Deletion) -> list[int]:
-        found = (self._keys.pop(key, None) for key in part.keys)
-        return [sequence for sequence in found if sequence is not None]
+    def _add(self, part: Upsert, position: int) -> None:
+        """Adds rows whose keys have no live version; of a key that is there twice, the last counts."""
+        self.layout.append(part)
+        newest = dict(zip(part.keys, part.sequences, strict=True))
+        self._keys |= newest
+        older = [s for key, s in zip(part.keys, part.sequences, strict=True) if newest[key] != s]
+        _, hashes = self.layout.kill(position, older, [])
+        self.rows += len(newest)
+        self.row_hash = self.row_hash + total(part.hashes) - hashes

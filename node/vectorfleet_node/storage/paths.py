@@ -54,9 +54,14 @@ def segment(shard: int, name: str) -> str:
     return f"{segments_prefix(shard)}{name}"
 
 
+def boundaries_prefix(shard: int, level: int) -> str:
+    """Prefix of a shard's markers of one level."""
+    return f"{shard_prefix(shard)}boundary/{level}/"
+
+
 def boundary(shard: int, level: int, block: int) -> str:
     """The marker that slots of a block of 64 (level 1) or 16384 (level 2) may have been collected."""
-    return f"{shard_prefix(shard)}boundary/{level}/{block}"
+    return f"{boundaries_prefix(shard, level)}{block}"
 
 
 def claim(number: int) -> str:

@@ -36,7 +36,7 @@ SCHEMA = CollectionSchema(
     shards=1,
 )
 # Nothing is sealed unless a test says so, and nothing waits long.
-QUIET = ShardSettings(commit_window=0, seal_idle=1e9, publish_records=10**9, poll=0.01, poll_idle=0.05)
+QUIET = ShardSettings(commit_window=0, seal_idle=1e9, publish_records=10**9, poll=0.01, poll_idle=0.05, scrub_seconds=0)
 
 
 @dataclass
@@ -139,7 +139,7 @@ async def abandon(replica: ShardReplica) -> None:
     for reign in reigns:
         reign.leadership.ended = True
     tasks = [*replica._tasks, *([replica._taking] if replica._taking else [])]
-    tasks += [task for reign in reigns for task in (reign._sending, reign._publishing)]
+    tasks += [task for reign in reigns for task in (reign._sending, *reign._jobs)]
     shared = [replica._check, replica._follower.adoption, *(reign.publisher.sealing for reign in reigns)]
     for task in tasks:
         task.cancel()

@@ -1,0 +1,204 @@
+"""Compaction: which segments to write anew as one, and the job that does so beside flushes, writes and searches.
+
+A `Compactor` runs one job at a time for a reign; `publisher` takes the finished one into the next manifest it
+publishes. Rows keep their sequences, and only neighbours are merged, so sequences stay ascending within and between
+segments. The trap is time: rows are superseded while a job runs. Its output has every row that was live at its
+beginning; which of them are live now is asked of its inputs when the manifest is made, never of the job.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import Final
+
+from vectorfleet_node.shard.blocks import BlockPart, Segment
+from vectorfleet_node.shard.cache import SegmentCache
+from vectorfleet_node.shard.port import NotApplied, Rotten
+from vectorfleet_node.shard.publisher import Publisher, keep_trying
+from vectorfleet_node.shard.rowhash import to_hex, total
+from vectorfleet_node.shard.seal import Merge
+from vectorfleet_node.shard.settings import Observer, ShardSettings
+from vectorfleet_node.shard.state import ShardState
+from vectorfleet_node.shard.writing import SegmentWriter
+from vectorfleet_node.storage.log import Sleep
+from vectorfleet_node.storage.store import DataLoss, StorageError, StoreFull
+
+FAN_IN: Final = 4  # so many neighbours, at least, are merged into one
+_GROWTH: Final = 3  # by which a merge outgrows its largest input: a row is rewritten a logarithmic number of times
+_RETRY: Final = 10.0  # seconds until a job that failed is tried again
+
+
+@dataclass(frozen=True)
+class Size:
+    """Bytes of a segment's files, and what of them is for live rows."""
+
+    stored: int
+    live: int
+
+    @property
+    def wasteful(self) -> bool:
+        """Whether more than a third is dead: stored / live > 1.5."""
+        return 2 * self.stored > 3 * self.live
+
+
+def plan(sizes: Sequence[Size], limit: int) -> range | None:
+    """Which neighbouring segments to write anew as one; None when all is well.
+
+    Of the runs of at least FAN_IN neighbours that together are at least thrice the largest of them, and at most `limit`
+    bytes, the one with the smallest segments; else the segment that wastes most, if more than a third of it is dead.
+    """
+    best, smallest = None, float("inf")
+    for start in range(len(sizes)):
+        largest = 0
+        for count, bytes_ in enumerate(accumulate(size.live for size in sizes[start:]), 1):
+            largest = max(largest, sizes[start + count - 1].live)
+            if bytes_ > limit:
+                break
+            if count >= FAN_IN and bytes_ >= _GROWTH * largest and bytes_ / count < smallest:
+                best, smallest = range(start, start + count), bytes_ / count
+    wasteful = [number for number, size in enumerate(sizes) if size.wasteful]
+    if best is None and wasteful:
+        worst = max(wasteful, key=lambda number: sizes[number].stored - sizes[number].live)
+        best = range(worst, worst + 1)
+    return best
+
+
+def size_of(part: BlockPart) -> Size:
+    """What a sealed block takes."""
+    assert part.entry is not None, "growing rows have no files"
+    stored = sum(file.size for file in part.entry.files())
+    return Size(stored, stored * part.block.live_rows // part.entry.count)
+
+
+def merge(parts: Sequence[BlockPart], writer: SegmentWriter, ended: Callable[[], bool]) -> Merge:
+    """Writes the live rows of `parts` as one segment. Slow: run it in a thread.
+
+    DataLoss when the files do not hold exactly those rows, Rotten when an input's bytes are damaged, NotApplied when
+    the reign has ended meanwhile; no file is left then.
+    """
+    inputs = frozenset(part.entry.rows.name for part in parts if part.entry is not None)
+    if not any(part.block.live_rows for part in parts):
+        return Merge(inputs, None)
+    output = writer.write(parts)
+    found, expected = writer.row_hash(output.entry), total(output.content.hashes)
+    if ended() or (found != expected).any():
+        discard(output, writer)
+        if ended():
+            raise NotApplied("the reign ended while segments were merged")
+        raise DataLoss(f"a merged segment holds rows with hash {to_hex(found)}; its inputs have {to_hex(expected)}")
+    return Merge(inputs, output)
+
+
+def discard(output: Segment, writer: SegmentWriter) -> None:
+    """Deletes the local files of an output that is not wanted."""
+    for file in output.entry.files():
+        (writer.folder / file.name).unlink(missing_ok=True)
+
+
+class Compactor:
+    """Merges for one reign. doing: what it does now, for humans; empty when nothing.
+
+    abandoned: told the names of files that no manifest will name. complain: told what is wrong, "" when all is well.
+    """
+
+    def __init__(
+        self,
+        state: ShardState,
+        cache: SegmentCache,
+        writer: SegmentWriter,
+        publisher: Publisher,
+        *,
+        sleep: Sleep,
+        settings: ShardSettings,
+        observer: Observer,
+        ended: Callable[[], bool],
+        abandoned: Callable[[Iterable[str]], None],
+        complain: Callable[[str], None],
+    ) -> None:
+        self.doing = ""
+        self._state = state
+        self._cache = cache
+        self._writer = writer
+        self._publisher = publisher
+        self._sleep = sleep
+        self._settings = settings
+        self._observer = observer
+        self._ended = ended
+        self._abandoned = abandoned
+        self._complain = complain
+        self._turn = asyncio.Lock()
+
+    async def run(self) -> None:
+        """Merges whenever there is something to merge, until the reign ends."""
+        while not self._ended():
+            await self._sleep(self._settings.seal_idle / 8)
+            try:
+                await self.settle()
+            except (StorageError, Rotten) as error:
+                self._complain(f"segments are not merged: {error}")
+                await self._sleep(_RETRY)
+            else:
+                self._complain("")
+
+    async def settle(self) -> None:
+        """Merges until nothing is left to merge. Raises a StorageError, Rotten, or NotApplied at a reign's end."""
+        while not self._ended():
+            async with self._turn:
+                names = self._next()
+                if names is None:
+                    return
+                await self._run(names)
+
+    async def rewrite(self, name: str) -> None:
+        """Writes a segment anew from the files that are mapped here, whatever became of those in the store.
+
+        name: of its rows file. Returns when a manifest with the new files counts, or the segment is not in use. Raises
+        as `settle`.
+        """
+        async with self._turn:
+            await self._run(frozenset([name]))
+
+    def _next(self) -> frozenset[str] | None:
+        if not self._settings.compact_bytes:
+            return None
+        sealed = [part for part in self._state.snapshot().parts if part.entry is not None]
+        chosen = plan([size_of(part) for part in sealed], self._settings.compact_bytes)
+        if chosen is None:
+            return None
+        return frozenset(part.entry.rows.name for part in sealed[chosen.start : chosen.stop] if part.entry is not None)
+
+    async def _run(self, names: frozenset[str]) -> None:
+        parts = [part for part in self._state.snapshot().parts if part.entry and part.entry.rows.name in names]
+        if not parts:
+            return
+        live = sum(size_of(part).live for part in parts)
+        self.doing = f"writing {len(parts)} segments as one of about {live} bytes"
+        try:
+            await self._cache.require(live)
+            try:
+                merged = await asyncio.to_thread(merge, parts, self._writer, self._ended)
+            except OSError as error:
+                raise StoreFull(f"cannot write segment files into {self._writer.folder}: {error}") from None
+            await self._put(merged)
+        finally:
+            self.doing = ""
+
+    async def _put(self, merged: Merge) -> None:
+        """Into the store, then into a manifest."""
+        files = merged.output.entry.files() if merged.output else []
+        counts = False
+        try:
+            await keep_trying(lambda: self._cache.upload(files), self._ended, self._sleep, self._complain)
+            self._observer.compacted(sum(file.size for file in files))
+            await self._publisher.take_in(merged)
+            counts = True
+        finally:
+            # Also when it counts: if all its rows have died meanwhile, the manifest leaves it out.
+            self._abandoned([file.name for file in files])
+            if not counts:
+                if merged.output is not None:
+                    discard(merged.output, self._writer)
+                self._cache.give_up(files)
