@@ -9,6 +9,7 @@ import hashlib
 import os
 import re
 import shutil
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -113,9 +114,9 @@ def check_go(wanted: list[Program]) -> None:
         raise DevclusterError(f"devcluster builds Kubernetes with Go {required} or newer; `go` on PATH is {found}")
 
 
-def build_missing(reporter: Reporter) -> list[Program]:
-    """Builds what the cache does not hold yet; returns all programs."""
-    everything = programs()
+def build_missing(reporter: Reporter, only: Collection[str] | None = None) -> list[Program]:
+    """Builds what the cache does not hold yet; returns all programs, or those of the names in `only`."""
+    everything = [program for program in programs() if only is None or program.name in only]
     missing = [program for program in everything if not program.built.exists()]
     if missing:
         check_go(missing)

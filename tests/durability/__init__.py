@@ -1,0 +1,1 @@
+"""Real processes, real disks, a real S3 server: `make durability`."""
