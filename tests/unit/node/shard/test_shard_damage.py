@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -22,9 +23,11 @@ from replicas import (
 from steered import SteeredStore
 
 from vectorfleet_node.shard.port import NotReady
+from vectorfleet_node.storage import manifest as manifests
 from vectorfleet_node.storage import paths
 from vectorfleet_node.storage.memory import MemoryStore
 from vectorfleet_node.storage.record import decode, encode
+from vectorfleet_node.storage.store import DataLoss
 
 KINDS = ["rows", "vectors", "index", "requests"]
 
@@ -169,3 +172,25 @@ async def test_a_shard_without_slot_1_is_lost_data_not_an_empty_shard(tmp_path: 
     async with running(replica := make_replica(MemoryStore(), tmp_path, "a")):
         assert not replica.report().ready
         assert "slot 1" in replica.report().message
+
+
+async def test_another_manifest_in_place_of_the_published_one_is_not_used(tmp_path: Path) -> None:
+    store = SteeredStore()
+    await new_shard(store)
+    leader, follower = make_replica(store, tmp_path, "a"), make_replica(store.inner, tmp_path, "b")
+    async with leading(leader), running(follower):
+        await write(leader, upsert(["a", "b"], 1))
+        rows = contents(leader.view())
+        store.hold("create shards/0/log")
+        flush = asyncio.create_task(leader.flush())
+        await until(lambda: store.keys("manifests/") and store.waiting)
+        (key,) = store.keys("manifests/")
+        good = manifests.decode(store.inner._objects[key], uid=UID, shard=0, position=paths.number_of(key) or 0)
+        hiding = good.model_copy(update={"segments": (good.segments[0].model_copy(update={"live": b"\x01"}),)})
+        store.inner._objects[key] = manifests.encode(hiding)
+        store.release()
+        await flush
+        await follower.make_strong()
+        with pytest.raises(DataLoss, match="not the one that the log names"):
+            await follower._follower.adoption.join()
+        assert contents(follower.view()) == rows
