@@ -18,11 +18,12 @@ from vectorfleet.schema import CollectionSchema
 from vectorfleet_node.engine.exact import ExactIndex
 from vectorfleet_node.engine.port import Index
 from vectorfleet_node.shard.checks import SegmentFiles
+from vectorfleet_node.shard.lookup import Lookup
 from vectorfleet_node.shard.parts import Upsert, first_sequence
 from vectorfleet_node.shard.rowhash import LANES, Hashes, total
 from vectorfleet_node.shard.view import RowBlock
 from vectorfleet_node.storage.manifest import SegmentEntry
-from vectorfleet_node.storage.segment import SegmentRows
+from vectorfleet_node.storage.segment import KEY, SegmentRows
 
 Sequences = NDArray[np.uint64]
 
@@ -33,13 +34,17 @@ _CHUNK_ROWS: Final = (256, 16384)  # at least, at most
 
 @dataclass(frozen=True)
 class Segment:
-    """An opened segment: `entry` names its files, everything else is in memory or memory-mapped from `files`."""
+    """An opened segment: `entry` names its files, everything else is in memory or memory-mapped from `files`.
+
+    rebuilt: names of index files that the store has no good copy of; these indexes are in no file any more.
+    """
 
     entry: SegmentEntry
     content: SegmentRows
     vectors: Mapping[str, NDArray[np.float32]]
     indexes: Mapping[str, Index]
     files: SegmentFiles
+    rebuilt: frozenset[str] = frozenset()
 
     def with_entry(self, entry: SegmentEntry) -> Segment:
         """The same rows as another manifest has them."""
@@ -55,12 +60,16 @@ class Segment:
 
 @dataclass(frozen=True)
 class BlockPart:
-    """A block as a reader holds it, with the (rows,) sequences and (rows, 4) hashes of its rows, live or not."""
+    """A block as a reader holds it, with the (rows,) sequences and (rows, 4) hashes of its rows, live or not.
+
+    entry, lookup: None for growing rows, which are found by sequence.
+    """
 
     block: RowBlock
     sequences: Sequences
     hashes: Hashes
-    entry: SegmentEntry | None  # None: growing rows
+    entry: SegmentEntry | None
+    lookup: Lookup | None
 
 
 def find(sequences: Sequences, wanted: Sequences) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
@@ -78,10 +87,19 @@ class SealedRows:
     live: NDArray[np.bool_]
     _part: BlockPart | None = None
 
-    def kill(self, sequences: Sequences) -> Hashes:
-        """Marks rows as superseded; the sum of the hashes of those that are here."""
+    @property
+    def lookup(self) -> Lookup:
+        """What is searched for keys, as of now."""
+        content = self.segment.content
+        return Lookup(content.keys, content.rows.column(KEY), self.live)
+
+    def kill(self, sequences: Sequences) -> None:
+        """Marks those rows as superseded that are here."""
         rows, here = find(self.segment.content.sequences, sequences)
-        rows = rows[here]
+        self.kill_rows(rows[here])
+
+    def kill_rows(self, rows: NDArray[np.int64]) -> Hashes:
+        """Marks rows as superseded; the sum of their hashes."""
         if len(rows):
             self.live[rows] = False
             self._part = None
@@ -92,7 +110,9 @@ class SealedRows:
         if self._part is None:
             segment, content = self.segment, self.segment.content
             block = RowBlock(content.rows, segment.vectors, segment.indexes, self.live.copy(), True, segment.files)
-            self._part = BlockPart(block, content.sequences, content.hashes, segment.entry)
+            self._part = BlockPart(
+                block, content.sequences, content.hashes, segment.entry, replace(self.lookup, live=block.live)
+            )
         return self._part
 
 
@@ -183,5 +203,5 @@ class GrowingRows:
             }
             rows = pa.Table.from_batches(self._batches).slice(self._start)
             block = RowBlock(rows, vectors, indexes, self._live[span].copy(), sealed=False)
-            self._part = BlockPart(block, self._sequences[span], self._hashes[span], None)
+            self._part = BlockPart(block, self._sequences[span], self._hashes[span], None, None)
         return self._part

@@ -1,20 +1,26 @@
 """Where a shard's rows are: the segments of one published manifest, and the growing rows since.
 
-`state` decides what is live and tells it here by sequence. Swapping to another manifest's segments changes no answer:
-a row of a new segment is visible iff it was live at the manifest *and* no later record superseded it.
+`state` decides what is live and tells it here: growing rows by sequence, sealed ones by key. Swapping to another
+manifest's segments changes no answer: a row of a new segment is visible iff it was live at the manifest *and* no later
+record superseded it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Final
 
 import numpy as np
 
 from vectorfleet.schema import CollectionSchema
 from vectorfleet_node.shard.blocks import BlockPart, GrowingRows, SealedRows, Segment, Sequences
+from vectorfleet_node.shard.lookup import find_live
 from vectorfleet_node.shard.parts import Upsert
 from vectorfleet_node.shard.rowhash import LANES, Hashes
-from vectorfleet_node.storage.manifest import RequestsEntry
+from vectorfleet_node.shard.view import Key
+from vectorfleet_node.storage.manifest import FileEntry, RequestsEntry
+
+KILLED_MEMORY: Final = 64  # bytes for a superseded row, while the manifest in use has it live
 
 
 class Layout:
@@ -26,12 +32,25 @@ class Layout:
         self._collection = collection
         self._sealed: list[SealedRows] = []
         self._growing: list[GrowingRows] = []
+        self._killed_rows = 0
         self._killed: list[tuple[int, Sequences]] = []  # since `position`: (record, sequences that it superseded)
 
     @property
     def segments(self) -> tuple[Segment, ...]:
         """The sealed segments, oldest rows first."""
         return tuple(sealed.segment for sealed in self._sealed)
+
+    @property
+    def local_files(self) -> list[FileEntry]:
+        """The files here that answers come from."""
+        segments = self.segments
+        return [file for one in segments for file in one.entry.files() if file.name not in one.rebuilt]
+
+    @property
+    def stored_files(self) -> list[FileEntry]:
+        """The files in the store that a replica is loaded from."""
+        segments = self.segments
+        return [file for one in segments for file in one.entry.files()] + [entry.file for entry in self.requests]
 
     @property
     def growing_rows(self) -> int:
@@ -45,8 +64,8 @@ class Layout:
 
     @property
     def growing_bytes(self) -> int:
-        """Memory held by rows in no segment."""
-        return sum(chunk.bytes for chunk in self._growing)
+        """Memory held for records since `position`: by their rows, and by what they superseded."""
+        return sum(chunk.bytes for chunk in self._growing) + self._killed_rows * KILLED_MEMORY
 
     def append(self, upsert: Upsert) -> None:
         """Adds growing rows, live."""
@@ -56,20 +75,34 @@ class Layout:
                 self._growing.append(GrowingRows(self._collection))
             first += self._growing[-1].append(upsert, first)
 
-    def kill(self, position: int, superseded: list[int]) -> Hashes:
-        """Hides rows that the record at `position` superseded; the sum of their hashes."""
+    def kill(self, position: int, growing: list[int], sealed: list[Key]) -> tuple[int, Hashes]:
+        """Hides rows that the record at `position` superseded: how many, and the sum of their hashes.
+
+        growing: sequences. sealed: keys of which no growing row is live; most of them may have no row at all.
+        """
         gone = np.zeros(LANES, np.uint64)
-        if superseded:
-            sequences = np.array(superseded, np.uint64)
+        killed = [np.array(growing, np.uint64)]
+        for chunk in self._growing if growing else ():
+            gone += chunk.kill(killed[0])
+        blocks, rows = find_live([block.lookup for block in self._sealed], sealed)
+        for number in np.unique(blocks[blocks >= 0]):
+            here = rows[blocks == number]
+            gone += self._sealed[number].kill_rows(here)
+            killed.append(self._sealed[number].segment.content.sequences[here])
+        sequences = np.concatenate(killed)
+        if len(sequences):
             self._killed.append((position, sequences))
-            for rows in self._blocks():
-                gone += rows.kill(sequences)
-        return gone
+            self._killed_rows += len(sequences)
+        return len(sequences), gone
 
     def install(self, position: int, segments: Iterable[Segment], requests: tuple[RequestsEntry, ...]) -> None:
         """Swaps to the segments of the manifest at `position`, which must be later than the present one."""
         self._killed = [(record, sequences) for record, sequences in self._killed if record > position]
-        self._sealed = [SealedRows(segment, segment.live_at_manifest()) for segment in segments]
+        self._killed_rows = sum(len(sequences) for _, sequences in self._killed)
+        # What is in use stays: it may have been replaced by good copies since the caller took hold of it.
+        known = {sealed.segment.entry.rows.name: sealed.segment for sealed in self._sealed}
+        fresh = [known.get(segment.entry.rows.name, segment).with_entry(segment.entry) for segment in segments]
+        self._sealed = [SealedRows(segment, segment.live_at_manifest()) for segment in fresh]
         for _, sequences in self._killed:
             for sealed in self._sealed:
                 sealed.kill(sequences)
@@ -77,6 +110,12 @@ class Layout:
             chunk.drop_through(position)
         self._growing = [chunk for chunk in self._growing if chunk.rows]
         self.position, self.requests = position, requests
+
+    def replace(self, segment: Segment) -> None:
+        """Puts good copies of a segment's files in the place of rotten ones, if it is still in use."""
+        for number, sealed in enumerate(self._sealed):
+            if sealed.segment.entry.rows.name == segment.entry.rows.name:
+                self._sealed[number] = SealedRows(segment.with_entry(sealed.segment.entry), sealed.live)
 
     def parts(self) -> tuple[BlockPart, ...]:
         """All blocks as they are now, oldest rows first."""

@@ -1,8 +1,9 @@
 """`ShardView` over a state that goes on changing: made for the API's reads and for sealing.
 
-The key map is one dictionary, changed in place. Before a record changes it, the old values go into the undo page that
-is current then, and a new page follows; a snapshot keeps its page and so finds what a key was when it was taken. Pages
-that no snapshot can reach are garbage: nothing has to be released.
+The keys of growing rows are in one dictionary, changed in place until the next swap of the layout begins another.
+Before a record changes it, the old values go into the undo page that is current then, and a new page follows; a
+snapshot keeps its page and so finds what a key was when it was taken. Pages that no snapshot can reach are garbage:
+nothing has to be released. Sealed rows are found by the segments' key indexes and the snapshot's own masks.
 """
 
 from __future__ import annotations
@@ -13,13 +14,14 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from vectorfleet_node.shard.blocks import BlockPart, find
+from vectorfleet_node.shard.lookup import find_live
 from vectorfleet_node.shard.parts import first_sequence
 from vectorfleet_node.shard.view import Key, RowBlock
 
 
 @dataclass
 class UndoPage:
-    """What the keys that one record touched were before it, and the page of the record after."""
+    """The growing rows of the keys that one record touched, before it, and the page of the record after."""
 
     before: Mapping[Key, int | None] = field(default_factory=dict)
     next: UndoPage | None = None
@@ -32,6 +34,7 @@ class Snapshot:
         self.parts = parts
         self._position = position
         self._blocks = tuple(part.block for part in parts)
+        self._lookups = [part.lookup for part in parts if part.lookup is not None]  # sealed parts come first
         self._keys = keys
         self._page = page
         self._end = first_sequence(position + 1)
@@ -48,18 +51,23 @@ class Snapshot:
 
     def locate(self, keys: list[Key]) -> list[tuple[int, int] | None]:
         """See `ShardView`."""
-        sequences = [self._sequence(key) for key in keys]
-        asked = [number for number, sequence in enumerate(sequences) if sequence is not None]
-        wanted = np.array([sequences[number] for number in asked], np.uint64)
         places: list[tuple[int, int] | None] = [None] * len(keys)
-        for block, part in enumerate(self.parts):
-            rows, here = find(part.sequences, wanted)
+        sequences = [self._growing(key) for key in keys]
+        sealed = [number for number, sequence in enumerate(sequences) if sequence is None]
+        blocks, rows = find_live(self._lookups, [keys[number] for number in sealed])
+        for number, block, row in zip(sealed, blocks.tolist(), rows.tolist(), strict=True):
+            if block >= 0:
+                places[number] = (block, row)
+        growing = [number for number, sequence in enumerate(sequences) if sequence is not None]
+        wanted = np.array([sequences[number] for number in growing], np.uint64)
+        for block in range(len(self._lookups), len(self.parts)) if growing else ():
+            rows, here = find(self.parts[block].sequences, wanted)
             for found in np.flatnonzero(here):
-                places[asked[found]] = (block, int(rows[found]))
+                places[growing[found]] = (block, int(rows[found]))
         return places
 
-    def _sequence(self, key: Key) -> int | None:
-        """The live version at this position. What is not newer than the position has not changed since."""
+    def _growing(self, key: Key) -> int | None:
+        """The live growing row at this position. What is not newer than the position has not changed since."""
         now = self._keys.get(key)
         if now is not None and now < self._end:
             return now

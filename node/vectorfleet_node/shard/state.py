@@ -202,7 +202,7 @@ class ShardState:
     def _supersede(self, keys: Sequence[Key], position: int) -> None:
         """Hides the live versions of keys."""
         growing, sealed = [], []
-        for key in keys:
+        for key in dict.fromkeys(keys):  # twice in one request is once
             sequence = self._keys.pop(key, None)
             if sequence is None:
                 sealed.append(key)
