@@ -76,6 +76,10 @@ class RenewingStore:
         """See `Store.download`."""
         await self._do(lambda store: store.download(key, path))
 
+    async def room(self) -> int | None:
+        """See `Store.room`."""
+        return await self._do(lambda store: store.room())
+
     async def _do(self, action: Callable[[Store], Awaitable[Result]]) -> Result:
         store = await self._opened()
         try:

@@ -24,7 +24,7 @@ from replicas import (
 from steered import SteeredStore
 
 from vectorfleet_node.shard import requests as request_table
-from vectorfleet_node.shard.port import InDoubt, NotLeader, NotReady, TooOld
+from vectorfleet_node.shard.port import InDoubt, NotLeader, NotReady, Overloaded, TooOld
 from vectorfleet_node.storage.local import LocalStore
 from vectorfleet_node.storage.memory import MemoryStore
 from vectorfleet_node.storage.record import Batch, decode
@@ -281,7 +281,7 @@ async def test_with_the_store_away_reads_go_on_writes_fail_fast_and_the_pending_
         await until(lambda: not replica.report().message)
 
 
-async def test_a_full_queue_refuses_more(tmp_path: Path) -> None:
+async def test_a_full_queue_refuses_more_when_nobody_wants_to_wait(tmp_path: Path) -> None:
     store = SteeredStore()
     await new_shard(store)
     async with leading(make_replica(store, tmp_path, "a", settings=replace(QUIET, queue_bytes=2000))) as replica:
@@ -290,7 +290,7 @@ async def test_a_full_queue_refuses_more(tmp_path: Path) -> None:
         await until(lambda: any(task.done() for task in tasks))
         store.release()
         outcomes = await asyncio.gather(*tasks, return_exceptions=True)
-    refused = [outcome for outcome in outcomes if isinstance(outcome, StoreUnavailable)]
+    refused = [outcome for outcome in outcomes if isinstance(outcome, Overloaded)]
     assert 1 <= len(refused) < 10
     log = [
         decode(store.inner._objects[key], uid=None, shard=0, position=n) for n, key in enumerate(store.keys("log/"), 1)
