@@ -7,12 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from replicas import QUIET, abandon, contents, leading, make_replica, new_shard, running, until, upsert, write
+from replicas import QUIET, UID, abandon, contents, leading, make_replica, new_shard, running, until, upsert, write
 from steered import SteeredStore
 
 from vectorfleet_node.shard.port import InDoubt, NotApplied, NotLeader
 from vectorfleet_node.storage import paths
+from vectorfleet_node.storage.format import FORMAT
 from vectorfleet_node.storage.memory import MemoryStore
+from vectorfleet_node.storage.record import Fence, decode
 from vectorfleet_node.storage.store import StoreUnavailable
 
 
@@ -41,6 +43,18 @@ async def test_a_zombie_leader_loses_its_slot_and_none_of_its_waiting_writes_is_
         assert told.value.address == "b:7301"
         await zombie.make_strong()
         assert set(contents(zombie.view())) == set(contents(heir.view())) == {"kept", "new"}
+
+
+async def test_who_leads_has_a_fence_of_its_own_in_the_log(tmp_path: Path) -> None:
+    store = MemoryStore()
+    await new_shard(store)
+    for epoch, name in enumerate(("a", "b", "c"), start=2):
+        async with leading(make_replica(store, tmp_path, name)) as replica:
+            data = await store.get(paths.log_slot(0, epoch))
+            assert data is not None
+            fence = decode(data, uid=UID, shard=0, position=epoch)
+            assert (fence.epoch, fence.body) == (epoch, Fence(f"owner-{name}", f"{name}:7301", FORMAT))
+            assert replica.leads
 
 
 async def test_an_idle_zombie_steps_down_at_its_next_strong_read(tmp_path: Path) -> None:
