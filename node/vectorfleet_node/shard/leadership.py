@@ -233,7 +233,10 @@ class Leadership:
         self._decided.clear()
         self.admission.pump()
         try:
-            winner = await self._log.append(record.position, entry.data)
+            # Its rows are decoded and hashed meanwhile: both take about as long, and the event loop is free.
+            winner, _ = await asyncio.gather(
+                self._log.append(record.position, entry.data), asyncio.to_thread(self._state.prepare, record)
+            )
         except DataLoss as error:  # it may be this very record, damaged since
             self._settle(InDoubt(f"the write's slot in the log cannot be read: {error}"))
             self._lost()

@@ -7,6 +7,7 @@ trap is that every replica must come to the same state, so whatever a record mea
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,7 +23,7 @@ from vectorfleet_node.shard.view import Key
 from vectorfleet_node.storage.format import READABLE
 from vectorfleet_node.storage.log import Entry
 from vectorfleet_node.storage.manifest import Manifest, PinEntry, PublishedEntry, RequestsEntry
-from vectorfleet_node.storage.record import Batch, Fence, Pin, Publish, Unpin
+from vectorfleet_node.storage.record import Batch, Fence, Pin, Publish, Record, Unpin
 from vectorfleet_node.storage.store import DataLoss
 
 
@@ -70,6 +71,7 @@ class ShardState:
         self._collection = collection
         self._keys: dict[Key, int] = {}  # of live growing rows: sequence
         self._page = UndoPage()
+        self._prepared: tuple[Record, list[Upsert | Deletion]] | None = None
         self._snapshot: Snapshot | None = None
 
     @classmethod
@@ -158,6 +160,15 @@ class ShardState:
         self.layout.replace(segment)
         self._snapshot = None
 
+    def prepare(self, record: Record) -> None:
+        """Decodes and hashes a record's rows while it is on its way to the log, for `apply`. Safe in any thread.
+
+        Rows that do not fit are left to `apply` to refuse.
+        """
+        if isinstance(record.body, Batch):
+            with suppress(DataLoss):
+                self._prepared = record, read_requests(record.body.requests, record.position, self._collection)
+
     def apply(self, entry: Entry) -> None:
         """Makes S_n+1 of S_n. DataLoss, with nothing changed, when the record cannot follow."""
         record = entry.record
@@ -166,8 +177,8 @@ class ShardState:
         if (record.epoch <= self.epoch) if isinstance(record.body, Fence) else (record.epoch != self.epoch):
             raise DataLoss(f"log record {record.position} has epoch {record.epoch} after epoch {self.epoch}")
         match record.body:
-            case Batch(requests):
-                self._apply_batch(read_requests(requests, record.position, self._collection), record.position)
+            case Batch():
+                self._apply_batch(self._parts(record, record.body), record.position)
             case Fence():
                 self.epoch, self.owner, self.address = record.epoch, record.body.owner, record.body.address
                 self.format = max(self.format, record.body.format)
@@ -182,6 +193,12 @@ class ShardState:
         self.position, self.chain, self.stamp = record.position, entry.chain, record.stamp
         self.log_bytes += len(entry.data)
         self._snapshot = None
+
+    def _parts(self, record: Record, batch: Batch) -> list[Upsert | Deletion]:
+        prepared, self._prepared = self._prepared, None
+        if prepared is not None and prepared[0] is record:
+            return prepared[1]
+        return read_requests(batch.requests, record.position, self._collection)
 
     def _apply_publish(self, body: Publish) -> None:
         self.boundary = max(self.boundary, body.boundary)
