@@ -1,4 +1,8 @@
-"""Reading rows of a view: by place (for `search`) and by key (for the API layer's Get and Count)."""
+"""Reading rows of a view: by place (for `search`) and by key (for the API layer's Get and Count).
+
+Whatever leaves for a caller passes `gather`, and there the blocks of the files that it is read from are verified: a
+disk may have changed them since they were opened. Then nothing is answered but port.Rotten.
+"""
 
 from __future__ import annotations
 
@@ -41,8 +45,12 @@ def gather(
     rows: Places,
     output_fields: tuple[str, ...],
     include_vectors: bool,
+    scored: tuple[str, ...] = (),
 ) -> Rows:
-    """The rows at (blocks[i], rows[i]), in that order. Touches only these rows of the blocks."""
+    """The rows at (blocks[i], rows[i]), in that order. Touches only these rows of the blocks.
+
+    scored: vectors that the rows' scores were made of, verified also when they are not returned.
+    """
     order = np.argsort(blocks, kind="stable")
     back = np.argsort(order, kind="stable")
     tables = [_table_type(schema, output_fields).empty_table()]
@@ -53,6 +61,7 @@ def gather(
     for number in np.unique(blocks):
         here = np.flatnonzero(blocks == number)
         block = view.blocks[number]
+        block.verify(rows[here], output_fields, {*vectors, *scored})
         tables.append(block.rows.select([KEY_COLUMN, *output_fields]).take(pa.array(rows[here])))
         for name, values in vectors.items():
             values[here] = block.vectors[name][rows[here]]

@@ -27,7 +27,7 @@ def search_shard(view: ShardView, spec: SearchSpec) -> SearchResult:
     queries, blocks, rows, scores, indexes = _candidates(view, spec)
     order = _best(queries, scores, keys_of(view, spec.schema, blocks, rows), spec.k)
     queries, blocks, rows, scores = queries[order], blocks[order], rows[order], scores[order]
-    found = gather(view, spec.schema, blocks, rows, spec.output_fields, spec.include_vectors)
+    found = gather(view, spec.schema, blocks, rows, spec.output_fields, spec.include_vectors, (spec.vector,))
     ends = np.searchsorted(queries, np.arange(len(spec.queries) + 1))
     hits = [_slice(found, scores, start, end) for start, end in pairwise(ends)]
     return SearchResult(hits, frozenset(indexes))
