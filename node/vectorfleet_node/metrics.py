@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, generate_la
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from vectorfleet_node.shard.budget import CacheBudget
 from vectorfleet_node.shard.port import ReplicaReport
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
@@ -32,21 +33,66 @@ class _ShardCollector(Collector):
         )
         position = GaugeMetricFamily("vectorfleet_node_shard_position", "Log position of the replica", labels=labels)
         ready = GaugeMetricFamily("vectorfleet_node_shard_ready", "1 when the replica answers", labels=labels)
+        aside = GaugeMetricFamily(
+            "vectorfleet_node_quarantined_files", "Damaged files set aside in the cache, kept for a look", labels=labels
+        )
+        memory = GaugeMetricFamily(
+            "vectorfleet_node_growing_bytes",
+            "Memory of rows in no sealed segment yet, and at a leader of writes on their way there",
+            labels=labels,
+        )
+        waiting = GaugeMetricFamily(
+            "vectorfleet_node_writes_waiting", "Writes that wait until there is room for them", labels=labels
+        )
         for collection, report in self._reports():
             key = [collection, str(report.shard)]
             rows.add_metric(key, report.rows)
             growing.add_metric(key, report.growing_rows)
             position.add_metric(key, report.position)
             ready.add_metric(key, float(report.ready))
-        yield from (rows, growing, position, ready)
+            aside.add_metric(key, report.quarantined)
+            memory.add_metric(key, report.growing_bytes)
+            waiting.add_metric(key, report.writes_waiting)
+        yield from (rows, growing, position, ready, aside, memory, waiting)
+
+
+class _CacheCollector(Collector):
+    """Gauges of the node's cache, read when they are asked for."""
+
+    def __init__(self, budget: CacheBudget) -> None:
+        self._budget = budget
+
+    def collect(self) -> Iterator[Metric]:
+        used, limit = self._budget.used, self._budget.limit
+        yield GaugeMetricFamily("vectorfleet_node_cache_bytes", "Segment files in the cache", value=used)
+        yield GaugeMetricFamily(
+            "vectorfleet_node_cache_budget_bytes",
+            "What they may take; +Inf without a budget",
+            value=float("inf") if limit is None else limit,
+        )
 
 
 class Metrics:
     """Collectors of one node. `reports` gives (collection, report) of every replica on it."""
 
-    def __init__(self, reports: ShardReports) -> None:
+    def __init__(self, reports: ShardReports, budget: CacheBudget) -> None:
         self.registry = CollectorRegistry()
         self.registry.register(_ShardCollector(reports))
+        self.registry.register(_CacheCollector(budget))
+        self.scrubbed_bytes = Counter(
+            "vectorfleet_node_scrubbed_bytes_total", "Bytes of open segments read again", registry=self.registry
+        )
+        self.rotten_blocks = Counter(
+            "vectorfleet_node_rotten_blocks_total",
+            "Damaged blocks or files found in the cache, by a read, the scrub or before use",
+            registry=self.registry,
+        )
+        self.writes_refused = Counter(
+            "vectorfleet_node_writes_refused_total",
+            "Writes refused before anything was sent: memory, queue, store, volume or node was full or away",
+            ["reason"],
+            registry=self.registry,
+        )
         self.requests = Counter(
             "vectorfleet_node_requests_total", "Calls answered", ["method", "code"], registry=self.registry
         )

@@ -13,13 +13,14 @@ import secrets
 import sys
 import time
 from collections.abc import Coroutine
+from functools import partial
 from typing import Any
 
 import uvloop
 
 from vectorfleet.topology import Topology
 from vectorfleet_node import logs
-from vectorfleet_node.api.assembly import Assembly
+from vectorfleet_node.api.assembly import Assembly, Limits, Upkeep
 from vectorfleet_node.api.auth import PeerSecret
 from vectorfleet_node.api.server import NodeServer, Ports, PortTaken
 from vectorfleet_node.api.supervision import Identity
@@ -40,7 +41,11 @@ async def serve(settings: NodeSettings) -> None:
     told = stop_signal()
     secret = PeerSecret(settings.peer_secret)
     identity = Identity(settings.node, secrets.token_hex(16))
-    node, metrics = Assembly(identity, settings.cache, secret, lambda: read_folder(settings.credentials)).build()
+    upkeep = Upkeep(settings.cache_bytes, settings.scrub_seconds, settings.scrub_bytes_per_second)
+    limits = Limits(settings.write_bytes, settings.growing_bytes, settings.reserve_bytes)
+    credentials = partial(read_folder, settings.credentials)
+    assembly = Assembly(identity, settings.cache, secret, credentials, upkeep=upkeep, limits=limits)
+    node, metrics = assembly.build()
     server = NodeServer(node, metrics, secret)
     await server.start(Ports(settings.host, settings.api_port, settings.peer_port, settings.http_port))
     node.start()

@@ -36,6 +36,12 @@ class NodeSettings(BaseSettings):
     peer_port: int = Field(default=PEER_PORT, ge=0, le=65535)
     http_port: int = Field(default=HTTP_PORT, ge=0, le=65535)
     drain_seconds: float = Field(default=3.0, ge=0, le=600)  # between "not ready" and the end, for load balancers
+    cache_bytes: int | None = Field(default=None, ge=1)  # of segment files in `cache`; None: as its disk
+    scrub_seconds: float = Field(default=86_400, ge=0)  # for one look at every byte of them; 0: never
+    scrub_bytes_per_second: int = Field(default=16 << 20, ge=1)  # of one shard, at most
+    write_bytes: int = Field(default=256 << 20, ge=1 << 20)  # of clients' writes in progress, on the whole node
+    growing_bytes: int = Field(default=512 << 20, ge=1 << 20)  # of rows not flushed yet, of each shard led here
+    reserve_bytes: int = Field(default=256 << 20, ge=0)  # kept free on a volume for what is not a client's write
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
 

@@ -13,7 +13,9 @@ from pathlib import Path
 from vectorfleet.descriptor import CollectionDescriptor
 from vectorfleet.schema import CollectionSchema
 from vectorfleet.topology import CollectionTopology, StorageLocation
+from vectorfleet_node import logs
 from vectorfleet_node.api.auth import PeerSecret
+from vectorfleet_node.api.backpressure import WRITE_BYTES, WriteBudget
 from vectorfleet_node.api.host import Environment, HostedShard
 from vectorfleet_node.api.node import Node
 from vectorfleet_node.api.peers import Peers
@@ -21,6 +23,7 @@ from vectorfleet_node.api.supervision import Identity
 from vectorfleet_node.engine.cpu import CpuEngine
 from vectorfleet_node.engine.port import Engine
 from vectorfleet_node.metrics import Metrics
+from vectorfleet_node.shard.budget import CacheBudget
 from vectorfleet_node.shard.replica import ShardReplica
 from vectorfleet_node.shard.settings import Observer, ShardSettings
 from vectorfleet_node.storage.claims import ClaimKeeper
@@ -53,6 +56,29 @@ def new_id() -> str:
 
 
 @dataclass(frozen=True)
+class Upkeep:
+    """How a node keeps its segment files. cache_bytes: their budget; None: the disk's size.
+
+    scrub_seconds: for one look at every byte of a shard, 0: never. scrub_rate: bytes a second at most, for one shard.
+    """
+
+    cache_bytes: int | None = None
+    scrub_seconds: float = ShardSettings.scrub_seconds
+    scrub_rate: int = ShardSettings.scrub_rate
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What writes may take, in bytes. writes: those in progress on this node. growing, reserve: as `ShardSettings` has
+    them, for each shard that it leads.
+    """
+
+    writes: int = WRITE_BYTES
+    growing: int = ShardSettings.growing_bytes
+    reserve: int = ShardSettings.reserve_bytes
+
+
+@dataclass(frozen=True)
 class Assembly:
     """What differs between a fleet's node, a stand-alone one and a test. credentials: read in a thread, when needed."""
 
@@ -61,10 +87,13 @@ class Assembly:
     secret: PeerSecret
     credentials: Callable[[], Credentials]
     connect: Callable[[StorageLocation, Credentials], Store] = open_store
+    upkeep: Upkeep = Upkeep()
+    limits: Limits = Limits()
 
     def build(self) -> tuple[Node, Metrics]:
         """A node that has not started, and its metrics."""
-        metrics = Metrics(lambda: node.reports())
+        budget = CacheBudget(self.upkeep.cache_bytes)
+        metrics = Metrics(lambda: node.reports(), budget)
         engine = CpuEngine()
         environment = Environment(
             node=self.identity.node,
@@ -73,11 +102,12 @@ class Assembly:
             adopt=_adopt,
             keeper=_keeper,
             make_replica=lambda hosted: self._replica(
-                hosted, node.topology.addresses().get(node.name, ""), engine, metrics
+                hosted, node.topology.addresses().get(node.name, ""), engine, metrics, budget
             ),
         )
         rng = random.Random()  # noqa: S311 - spreads load and elections; no secret depends on it
-        node = Node(self.identity, environment, Peers(self.secret), rng)
+        write_budget = WriteBudget(self.limits.writes, lambda reason: metrics.writes_refused.labels(reason).inc())
+        node = Node(self.identity, environment, Peers(self.secret), rng, write_budget)
         return node, metrics
 
     def _open(self, location: StorageLocation, metrics: Metrics) -> Store:
@@ -87,8 +117,16 @@ class Assembly:
         renewing = RenewingStore(location, self.credentials, connect=self.connect)
         return ObservedStore(renewing, observe, time.monotonic)
 
-    def _replica(self, hosted: HostedShard, address: str, engine: Engine, metrics: Metrics) -> ShardReplica:
+    def _replica(
+        self, hosted: HostedShard, address: str, engine: Engine, metrics: Metrics, budget: CacheBudget
+    ) -> ShardReplica:
         remote = hosted.topology.storage.url.startswith(_REMOTE)
+        log = logs.logger().bind(collection=hosted.topology.name, shard=hosted.shard)
+
+        def rotten(file: str, problem: str) -> None:
+            metrics.rotten_blocks.inc()
+            log.warning("rotten file set aside", file=file, problem=problem)
+
         return ShardReplica(
             hosted.store,
             hosted.uid,
@@ -101,12 +139,22 @@ class Assembly:
             clock=SystemClock(),
             sleep=asyncio.sleep,
             new_id=new_id,
-            settings=ShardSettings(commit_window=REMOTE_COMMIT_WINDOW if remote else LOCAL_COMMIT_WINDOW),
+            settings=ShardSettings(
+                commit_window=REMOTE_COMMIT_WINDOW if remote else LOCAL_COMMIT_WINDOW,
+                scrub_seconds=self.upkeep.scrub_seconds,
+                scrub_rate=self.upkeep.scrub_rate,
+                growing_bytes=self.limits.growing,
+                reserve_bytes=self.limits.reserve,
+            ),
             observer=Observer(
                 appended=metrics.log_append_seconds.observe,
                 index_built=metrics.index_builds.inc,
                 index_loaded=metrics.index_loads.inc,
+                rotten=rotten,
+                scrubbed=metrics.scrubbed_bytes.inc,
+                refused=lambda reason: metrics.writes_refused.labels(reason).inc(),
             ),
+            budget=budget,
         )
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import grpc
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
@@ -27,6 +28,8 @@ _SHARD_CODES: dict[type[Exception], grpc.StatusCode] = {
     port.InDoubt: Code.UNAVAILABLE,
     port.TooOld: Code.FAILED_PRECONDITION,
     port.NotReady: Code.UNAVAILABLE,
+    port.Overloaded: Code.RESOURCE_EXHAUSTED,
+    port.Rotten: Code.UNAVAILABLE,
     port.Behind: Code.FAILED_PRECONDITION,
     store.StoreUnavailable: Code.UNAVAILABLE,
     store.CredentialsMissing: Code.UNAVAILABLE,
@@ -83,9 +86,23 @@ def status_of(error: Exception) -> status_pb2.Status | None:
         return _pack(Code.UNAVAILABLE, str(error), ())
     for kind in type(error).__mro__:
         if kind in _SHARD_CODES:
-            info = error_details_pb2.ErrorInfo(reason=kind.__name__, domain=DOMAIN)
-            return _pack(_SHARD_CODES[kind], str(error), [info])
+            return _pack(_SHARD_CODES[kind], str(error), hints(kind.__name__, retry_after(error)))
     return None
+
+
+def retry_after(error: Exception) -> float | None:
+    """Seconds until the same request makes sense again, when the error knows."""
+    return error.retry_after if isinstance(error, port.Overloaded | store.StorageError) else None
+
+
+def hints(reason: str, seconds: float | None) -> list[Message]:
+    """Details for programs: why, and when to come back; each where it is known."""
+    details: list[Message] = [error_details_pb2.ErrorInfo(reason=reason, domain=DOMAIN)] if reason else []
+    if seconds is not None:
+        delay = Duration()
+        delay.FromMilliseconds(round(1000 * seconds))
+        details.append(error_details_pb2.RetryInfo(retry_delay=delay))
+    return details
 
 
 def code_of(status: status_pb2.Status) -> grpc.StatusCode:
@@ -106,12 +123,20 @@ def from_rpc(error: grpc.aio.AioRpcError, address: str) -> Exception:
     """The exception that a peer's failed call stands for."""
     message = error.details() or error.code().name
     status = details_of(error)
+    found: Exception | None = None
+    seconds: float | None = None
     for detail in status.details if status else ():
-        leader, info = peer_pb2.NotLeader(), error_details_pb2.ErrorInfo()
+        leader, info, retry = peer_pb2.NotLeader(), error_details_pb2.ErrorInfo(), error_details_pb2.RetryInfo()
         if detail.Unpack(leader):
             return port.NotLeader(leader.owner, leader.address)
         if detail.Unpack(info) and info.domain == DOMAIN and info.reason in _BY_NAME:
-            return _BY_NAME[info.reason](message)
+            found = _BY_NAME[info.reason](message)
+        if detail.Unpack(retry):
+            seconds = retry.retry_delay.ToMilliseconds() / 1000
+    if isinstance(found, port.Overloaded | store.StorageError):
+        found.retry_after = seconds
+    if found is not None:
+        return found
     if error.code() in (Code.INVALID_ARGUMENT, Code.NOT_FOUND, Code.FAILED_PRECONDITION):
         return ApiError(error.code(), message)
     return UnreachableError(f"node at {address} did not answer: {error.code().name}: {message}")

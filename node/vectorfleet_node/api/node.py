@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -17,6 +18,7 @@ from google.protobuf.message import Message
 from vectorfleet.schema import CollectionSchema
 from vectorfleet.topology import CollectionTopology, Topology
 from vectorfleet.v1 import peer_pb2
+from vectorfleet_node.api.backpressure import WriteBudget
 from vectorfleet_node.api.describe import VERSION, Describer, shard_report
 from vectorfleet_node.api.errors import ApiError, UnreachableError
 from vectorfleet_node.api.host import CollectionHost, Environment
@@ -36,8 +38,16 @@ _JITTER_SECONDS = 0.1
 class Node:
     """Runs from `start` to `stop`, on one event loop."""
 
-    def __init__(self, identity: Identity, environment: Environment, peers: Peers, rng: random.Random) -> None:
+    def __init__(
+        self,
+        identity: Identity,
+        environment: Environment,
+        peers: Peers,
+        rng: random.Random,
+        write_budget: WriteBudget,
+    ) -> None:
         self.identity = identity
+        self.write_budget = write_budget
         self.draining = False
         self._environment = environment
         self._peers = peers
@@ -89,6 +99,7 @@ class Node:
             host = self._hosts.pop(name)
             await host.stop()
             await host.remove_cache()
+            self.writer.forget(name)
         for name, collection in wanted.items():
             if name in self._hosts:
                 await self._hosts[name].update(collection)
@@ -204,23 +215,34 @@ class Node:
         return await self._peers.call(address, method, request, answer, seconds)
 
     async def append(
-        self, collection: str, shard: int, request_id: str, floor: int, part: UpsertPart | DeletePart, take_over: bool
+        self,
+        collection: str,
+        shard: int,
+        request_id: str,
+        floor: int,
+        part: UpsertPart | DeletePart,
+        take_over: bool,
+        patience: float,
     ) -> int:
-        """Appends to a shard that this node leads; with `take_over` it leads first if the present leader is gone."""
+        """Appends to a shard that this node leads; with `take_over` it leads first if the present leader is gone.
+
+        Waits up to `patience` seconds for room.
+        """
+        give_up = time.monotonic() + patience
         replica = self.replica(collection, shard)
         if replica is None:
             raise NotReady(f"shard {shard} of {collection} is not on node {self.name}")
         try:
-            return await _append(replica, request_id, floor, part)
+            return await _append(replica, request_id, floor, part, patience)
         except NotLeader:
             gone = take_over and await self.supervisor.gone(collection, replica)
             if not gone or not await self.supervisor.lead(collection, replica):
                 raise
-        return await _append(replica, request_id, floor, part)
+        return await _append(replica, request_id, floor, part, max(0.0, give_up - time.monotonic()))
 
 
-async def _append(replica: Replica, request_id: str, floor: int, part: UpsertPart | DeletePart) -> int:
+async def _append(replica: Replica, request_id: str, floor: int, part: UpsertPart | DeletePart, patience: float) -> int:
     try:
-        return await replica.append(request_id, floor, part)
+        return await replica.append(request_id, floor, part, patience)
     except ValueError as error:
         raise NotApplied(f"the shard has another schema: {error}") from None  # a topology lags; to be tried again

@@ -16,7 +16,7 @@ from vectorfleet.partition import shard_of
 from vectorfleet.schema import CollectionSchema, KeyType
 from vectorfleet.v1 import peer_pb2
 from vectorfleet.v1 import vectorfleet_pb2 as pb
-from vectorfleet_node.api.errors import ApiError
+from vectorfleet_node.api.errors import ApiError, hints
 from vectorfleet_node.api.rows import keys_message
 from vectorfleet_node.shard.batch import KEY_COLUMN, encode
 from vectorfleet_node.shard.port import DeletePart, UpsertPart
@@ -57,11 +57,16 @@ class Landed:
 
 @dataclass(frozen=True)
 class Failed:
-    """The part did not land as far as we know; `in_doubt` says that it still may."""
+    """The part did not land as far as we know; `in_doubt` says that it still may.
+
+    reason: name of the error, where one of shard or storage says it best. retry_after: seconds, when the error knows.
+    """
 
     in_doubt: bool
     code: grpc.StatusCode
     message: str
+    reason: str = ""
+    retry_after: float | None = None
 
 
 Outcome = Landed | Failed
@@ -106,14 +111,15 @@ def failure(
     Keys are listed as far as a header has room; the message says how many there are.
     """
     detail = pb.WriteFailure(landed=pb.SessionToken(uid=uid), shards=schema.shards)
-    codes, sentences, room = set(), [], _DETAIL_KEY_BYTES
+    failed: list[Failed] = []
+    sentences, room = [], _DETAIL_KEY_BYTES
     for part in parts:
         outcome = outcomes[part.shard]
         if isinstance(outcome, Landed):
             detail.landed.positions[part.shard] = outcome.position
             continue
         shown, room = _shown(part.keys, room)
-        codes.add(outcome.code)
+        failed.append(outcome)
         sentences.append(f"shard {part.shard} ({len(part.keys)} keys): {outcome.message}")
         listed = (
             "" if len(shown) == len(part.keys) else f" (the first {len(shown)} of {len(part.keys)} keys are listed)"
@@ -124,9 +130,12 @@ def failure(
             keys=keys_message(shown, schema.key),
             message=outcome.message[:500] + listed,
         )
-    if not codes:
+    if not failed:
         return None
+    codes, reasons = {outcome.code for outcome in failed}, {outcome.reason for outcome in failed}
     code = codes.pop() if len(codes) == 1 else grpc.StatusCode.UNAVAILABLE
+    waits = [outcome.retry_after for outcome in failed if outcome.retry_after is not None]
+    more = hints(reasons.pop() if len(reasons) == 1 else "", max(waits, default=None))
     told = "; ".join(sentences)[:1500]
     message = f"{len(sentences)} of {len(parts)} shards did not take the write {request_id!r}: {told}"
-    return ApiError(code, f"{message}. Send it again with the same request_id to complete it", [detail])
+    return ApiError(code, f"{message}. Send it again with the same request_id to complete it", [detail, *more])

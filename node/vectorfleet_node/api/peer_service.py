@@ -9,6 +9,7 @@ from typing import Any
 import grpc
 
 from vectorfleet.v1 import peer_pb2, peer_pb2_grpc
+from vectorfleet_node.api.backpressure import patience_of
 from vectorfleet_node.api.errors import ApiError
 from vectorfleet_node.api.host import CollectionHost
 from vectorfleet_node.api.node import Node
@@ -39,6 +40,10 @@ class PeerService(peer_pb2_grpc.PeerServicer):
 
     async def Append(self, request: peer_pb2.AppendRequest, context: Context) -> peer_pb2.AppendResponse:
         """See the .proto."""
+        with self._node.write_budget.taking(request.ByteSize()):
+            return await self._append(request, patience_of(_remaining(context)))
+
+    async def _append(self, request: peer_pb2.AppendRequest, patience: float) -> peer_pb2.AppendResponse:
         schema = self._host(request.collection).schema
         part: UpsertPart | DeletePart
         if request.WhichOneof("part") == "upsert":
@@ -51,7 +56,7 @@ class PeerService(peer_pb2_grpc.PeerServicer):
         else:
             part = DeletePart(tuple(key_values(request.delete)))
         position = await self._node.append(
-            request.collection, request.shard, request.request_id, request.floor, part, request.take_over
+            request.collection, request.shard, request.request_id, request.floor, part, request.take_over, patience
         )
         return peer_pb2.AppendResponse(position=position)
 

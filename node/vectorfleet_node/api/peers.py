@@ -75,6 +75,8 @@ class Peers:
             yield
         finally:
             self.in_flight[address] -= 1
+            if not self.in_flight[address]:
+                del self.in_flight[address]  # addresses come and go
 
     async def call(self, address: str, method: str, request: Message, answer: type[M], timeout: float) -> M:
         """See PeerCaller."""

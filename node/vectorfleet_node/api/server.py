@@ -29,6 +29,7 @@ from vectorfleet_node.api.tasks import stop_task, watch_task
 from vectorfleet_node.metrics import Metrics
 
 _HEALTH_SECONDS = 0.25
+_MOST_CALLS = 4096  # at a time, on each of the two ports: gRPC refuses more before it has read them
 _LAST_CALLS_SECONDS = 10.0
 _LAST_PEER_CALLS_SECONDS = 3.0
 SERVICE = vectorfleet_pb2.DESCRIPTOR.services_by_name["VectorFleet"].full_name
@@ -96,7 +97,9 @@ class NodeServer:
         await self._http.stop()
 
     def _api_server(self) -> grpc.aio.Server:
-        server = grpc.aio.server(interceptors=[Observe(self._metrics)], options=SERVER_OPTIONS)
+        server = grpc.aio.server(
+            interceptors=[Observe(self._metrics)], options=SERVER_OPTIONS, maximum_concurrent_rpcs=_MOST_CALLS
+        )
         _add(
             vectorfleet_pb2_grpc.add_VectorFleetServicer_to_server, VectorFleetService(self._node, self._create), server
         )
@@ -108,7 +111,7 @@ class NodeServer:
 
     def _peer_server(self) -> grpc.aio.Server:
         interceptors = [RequireSecret(self._secret), Observe(self._metrics)]
-        server = grpc.aio.server(interceptors=interceptors, options=SERVER_OPTIONS)
+        server = grpc.aio.server(interceptors=interceptors, options=SERVER_OPTIONS, maximum_concurrent_rpcs=_MOST_CALLS)
         _add(peer_pb2_grpc.add_PeerServicer_to_server, PeerService(self._node), server)
         return server
 

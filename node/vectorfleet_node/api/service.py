@@ -54,16 +54,18 @@ class VectorFleetService(vectorfleet_pb2_grpc.VectorFleetServicer):
         """See the .proto."""
         collection = self._node.topology.collection(request.collection)
         schema = self._node.schema(request.collection)
-        batch = await asyncio.to_thread(validate.upsert_batch, request.rows, schema)
-        split = await asyncio.to_thread(parts.split_upsert, batch, schema)
-        return await self._write(collection, request.request_id, request.floor, split, batch.num_rows, context)
+        with self._node.write_budget.taking(request.ByteSize()):
+            batch = await asyncio.to_thread(validate.upsert_batch, request.rows, schema)
+            split = await asyncio.to_thread(parts.split_upsert, batch, schema)
+            return await self._write(collection, request.request_id, request.floor, split, batch.num_rows, context)
 
     async def Delete(self, request: pb.DeleteRequest, context: Context) -> pb.WriteResponse:
         """See the .proto."""
         collection = self._node.topology.collection(request.collection)
-        keys = validate.keys_of(request.keys, collection.collection.key, "keys", distinct=True)
-        split = parts.split_keys(keys, collection.collection)
-        return await self._write(collection, request.request_id, request.floor, split, len(keys), context)
+        with self._node.write_budget.taking(request.ByteSize()):
+            keys = validate.keys_of(request.keys, collection.collection.key, "keys", distinct=True)
+            split = parts.split_keys(keys, collection.collection)
+            return await self._write(collection, request.request_id, request.floor, split, len(keys), context)
 
     async def _write(
         self,

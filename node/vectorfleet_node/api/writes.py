@@ -16,6 +16,7 @@ import grpc
 from vectorfleet.topology import CollectionTopology
 from vectorfleet.v1 import peer_pb2
 from vectorfleet_node.api import errors
+from vectorfleet_node.api.backpressure import patience_of
 from vectorfleet_node.api.errors import ApiError, UnreachableError
 from vectorfleet_node.api.parts import Failed, Landed, Outcome, Part
 from vectorfleet_node.api.peers import PeerCaller
@@ -25,16 +26,17 @@ from vectorfleet_node.shard.port import (
     NotApplied,
     NotLeader,
     NotReady,
+    Overloaded,
     TooOld,
     UpsertPart,
 )
-from vectorfleet_node.storage.store import StorageError
+from vectorfleet_node.storage.store import StorageError, StoreUnavailable
 
 _SHORTEST_PAUSE_SECONDS = 0.05
 _LONGEST_PAUSE_SECONDS = 0.5
 _SHORTEST_ATTEMPT_SECONDS = 5.0
-# collection, shard, request id, floor, part, take over -> position
-AppendHere = Callable[[str, int, str, int, UpsertPart | DeletePart, bool], Awaitable[int]]
+# collection, shard, request id, floor, part, take over, patience in seconds -> position
+AppendHere = Callable[[str, int, str, int, UpsertPart | DeletePart, bool, float], Awaitable[int]]
 LeaderHere = Callable[[str, int], str]  # collection, shard -> peer address of the leader known here, or ""
 
 
@@ -48,6 +50,7 @@ class _Attempt:
     silent: set[str] = field(default_factory=set)
     pause: float = _SHORTEST_PAUSE_SECONDS
     last: str = "no leader was found"
+    refusal: Exception | None = None  # the last answer, when it was that there is no room now
 
 
 class Writer:
@@ -83,6 +86,12 @@ class Writer:
         )
         return {part.shard: outcome for part, outcome in zip(parts, outcomes, strict=True)}
 
+    def forget(self, collection: str) -> None:
+        """Drops what is remembered of a collection that is gone."""
+        for known in (self._leaders, self._positions):
+            for key in [key for key in known if key[0] == collection]:
+                del known[key]
+
     def position(self, collection: str, shard: int) -> int:
         """A position of the shard that an append through this node returned; 0 when there was none."""
         return self._positions.get((collection, shard), 0)
@@ -96,23 +105,28 @@ class Writer:
         key = (collection.name, part.shard)
         attempt = _Attempt(self._first_node(collection.name, part.shard, replicas))
         while (remaining := deadline - time.monotonic()) > 0:
+            attempt.refusal = None
             try:
                 position = await self._send(collection, request_id, floor, part, attempt, remaining)
             except NotLeader as error:
                 self._follow(error, replicas, attempt)
             except (UnreachableError, NotReady, InDoubt, NotApplied) as error:
                 self._go_on(error, replicas, attempt)
-            except (TooOld, StorageError, ApiError) as error:
+            except (TooOld, Overloaded, StorageError, ApiError) as error:
                 if isinstance(error, ApiError) and error.code is grpc.StatusCode.NOT_FOUND:
                     self._go_on(NotReady(error.message), replicas, attempt)  # its topology is older than ours
                     continue
-                return _refused(error, attempt.in_doubt)
+                if not _may_pass(error):
+                    return _refused(error, attempt.in_doubt)
+                attempt.refusal = error
             else:
                 self._leaders[key] = attempt.node
                 self._positions[key] = max(position, self._positions.get(key, 0))
                 return Landed(position)
             await asyncio.sleep(min(attempt.pause, max(0.0, deadline - time.monotonic())))
             attempt.pause = min(2 * attempt.pause, _LONGEST_PAUSE_SECONDS)
+        if attempt.refusal is not None:
+            return _refused(attempt.refusal, attempt.in_doubt)
         return Failed(attempt.in_doubt, grpc.StatusCode.UNAVAILABLE, f"time is up: {attempt.last}")
 
     def _first_node(self, collection: str, shard: int, replicas: Sequence[str]) -> str:
@@ -134,7 +148,10 @@ class Writer:
         remaining: float,
     ) -> int:
         if attempt.node == self._own_name:
-            here = self._append_here(collection.name, part.shard, request_id, floor, part.local(), attempt.take_over)
+            patience = patience_of(remaining)
+            here = self._append_here(
+                collection.name, part.shard, request_id, floor, part.local(), attempt.take_over, patience
+            )
             try:
                 return await asyncio.wait_for(here, remaining)
             except TimeoutError:
@@ -178,4 +195,10 @@ def _refused(error: Exception, in_doubt: bool) -> Failed:
     status = errors.status_of(error)
     code = errors.code_of(status) if status else grpc.StatusCode.UNAVAILABLE
     # Too old to know is not the same as not applied.
-    return Failed(in_doubt or isinstance(error, TooOld), code, str(error))
+    in_doubt = in_doubt or isinstance(error, TooOld)
+    return Failed(in_doubt, code, str(error), type(error).__name__, errors.retry_after(error))
+
+
+def _may_pass(error: Exception) -> bool:
+    """Whether the leader had no room for the part, or no answer of the store, and expects to have it soon."""
+    return isinstance(error, Overloaded | StoreUnavailable) and errors.retry_after(error) is not None

@@ -22,6 +22,7 @@ from vectorfleet_node.api.topology import TopologyHolder
 from vectorfleet_node.metrics import Metrics
 from vectorfleet_node.query.model import Rows
 from vectorfleet_node.shard import port
+from vectorfleet_node.shard.budget import CacheBudget
 from vectorfleet_node.storage import store
 
 ONE = Topology(fence=1, version=5, collections=(collection({0: ("n0",)}),))
@@ -147,7 +148,7 @@ def test_a_call_without_an_answer_is_not_taken_for_a_refusal() -> None:
 
 def test_the_http_end_points_tell_what_the_node_waits_for() -> None:
     waiting = ["things: shard 1: loading"]
-    server = HttpServer(Metrics(lambda: ()), lambda: waiting)
+    server = HttpServer(Metrics(lambda: (), CacheBudget()), lambda: waiting)
     assert server.answer("GET", "/healthz")[0] == 200
     assert server.answer("GET", "/readyz") == (503, "text/plain; charset=utf-8", b"things: shard 1: loading\n")
     waiting.clear()

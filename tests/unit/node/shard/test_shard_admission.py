@@ -164,7 +164,7 @@ async def test_a_reign_that_ends_turns_everybody_away_at_once() -> None:
 async def test_the_last_bytes_of_a_volume_are_not_given_away() -> None:
     gate = Gate(Held(0, 30, 20, 0), room=1060)
     await gate.write("fits", 10)
-    with pytest.raises(StoreFull, match="1060 bytes are free on the volume, 1000 are kept .* 50 for writes") as told:
+    with pytest.raises(StoreFull, match=r"1060 bytes are free on the volume, 1000 are kept .* 50 for writes") as told:
         await gate.write("one too many", 11)
     assert told.value.retry_after is not None
     gate.room = 1061

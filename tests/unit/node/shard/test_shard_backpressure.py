@@ -56,10 +56,11 @@ class Time:
         return self.now
 
     async def sleep(self, seconds: float) -> None:
-        if seconds <= 0:
-            return await asyncio.sleep(0)
         woken = asyncio.get_running_loop().create_future()
-        self.sleepers.append((self.now + seconds, woken))
+        if seconds > 0:
+            self.sleepers.append((self.now + seconds, woken))
+        else:
+            woken.get_loop().call_soon(lambda: woken.done() or woken.set_result(None))
         await woken
 
     async def turn(self, seconds: float) -> None:
