@@ -125,6 +125,7 @@ class Leadership:
         self._decided = asyncio.Event()
         self._decided.set()
         self._work = asyncio.Event()
+        self._worthwhile = asyncio.Event()  # half a record's worth is queued
         self._last_send = -float("inf")
 
     @property
@@ -166,6 +167,8 @@ class Leadership:
         waiting.landed.add_done_callback(lambda _: self._pending.pop(request.request_id, None))
         self._queue.append(waiting)
         self._queued_bytes += cost
+        if self._queued_bytes >= self._settings.batch_bytes // 2:
+            self._worthwhile.set()
         self._work.set()
         return waiting.landed
 
@@ -188,13 +191,23 @@ class Leadership:
         """Sends until the reign ends."""
         while not self.ended:
             await self._work.wait()
-            pause = self._last_send + self._settings.commit_window - self._clock.monotonic()
-            if pause > 0:
-                await self._sleep(pause)
+            await self._window()
             if not self.ended:
                 await self._send_next()
             if not self._queue and not self._controls:
                 self._work.clear()
+
+    async def _window(self) -> None:
+        """Waits until the commit window has passed, or half a record's worth is queued: more would not pay."""
+        pause = self._last_send + self._settings.commit_window - self._clock.monotonic()
+        if pause <= 0 or self._worthwhile.is_set():
+            return
+        waits = [asyncio.ensure_future(self._sleep(pause)), asyncio.ensure_future(self._worthwhile.wait())]
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
 
     def applied(self, entry: Entry) -> None:
         """The replica has applied a record; if it is the one under way, its requests have landed."""
@@ -269,6 +282,8 @@ class Leadership:
             taken.append(self._queue.popleft())
             room -= taken[-1].size
             self._queued_bytes -= taken[-1].cost
+        if self._queued_bytes < self._settings.batch_bytes // 2:
+            self._worthwhile.clear()
         return (Batch(tuple(waiting.request for waiting in taken)) if taken else None), tuple(taken)
 
     def _settle(self, outcome: int | Exception) -> None:

@@ -70,7 +70,8 @@ class Observer:
 class ShardSettings:
     """Sizes and times of one replica; times in seconds.
 
-    commit_window: shortest time between two sends to the log: 0.005 suits a local folder, 0.05 a remote store.
+    commit_window: shortest time between two sends to the log, unless half a record's worth waits: 0.005 suits a local
+        folder, 0.05 a remote store.
     batch_bytes: requests are put into one record up to this size; a bigger request is a record of its own.
     queue_bytes: writes queued for the log; beyond it they wait for room, and so they do with the next two.
     growing_bytes: rows in no segment, and writes on their way there, in memory. A larger write passes alone.

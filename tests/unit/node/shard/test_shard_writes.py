@@ -190,6 +190,19 @@ async def test_an_idle_log_sends_at_once_and_a_busy_one_waits_for_its_window(tmp
         assert pauses == [pytest.approx(0.5, abs=0.2)]
 
 
+async def test_half_a_records_worth_does_not_wait_for_the_window(tmp_path: Path) -> None:
+    store = MemoryStore()
+    await new_shard(store)
+    settings = replace(QUIET, commit_window=1e6, batch_bytes=40_000)
+    async with leading(make_replica(store, tmp_path, "a", settings=settings)) as replica, asyncio.timeout(10):
+        await write(replica, upsert(["a"]))
+        small = asyncio.create_task(write(replica, upsert(["b"])))
+        await asyncio.sleep(0.01)
+        assert not small.done()
+        large = [f"c{number}" for number in range(400)]
+        assert await asyncio.gather(small, write(replica, upsert(large))) == [4, 4]
+
+
 async def test_a_reader_sees_a_part_whole_or_not_at_all(tmp_path: Path) -> None:
     store = MemoryStore()
     await new_shard(store)
