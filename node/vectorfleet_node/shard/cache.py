@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 
 from vectorfleet.schema import CollectionSchema
@@ -19,6 +19,7 @@ from vectorfleet_node.shard.blocks import Segment
 from vectorfleet_node.shard.budget import DAMAGED, CacheBudget
 from vectorfleet_node.shard.checks import RottenCallback
 from vectorfleet_node.shard.opening import open_requests, open_segment
+from vectorfleet_node.shard.settings import Observer
 from vectorfleet_node.storage import paths, segment
 from vectorfleet_node.storage.manifest import FileEntry, Manifest, RequestsEntry, SegmentEntry
 from vectorfleet_node.storage.store import DataLoss, StorageError, Store
@@ -27,7 +28,7 @@ from vectorfleet_node.storage.store import DataLoss, StorageError, Store
 class SegmentCache:
     """The files of one shard under `folder`.
 
-    budget: of the node. index_loaded: called for each index opened. rotten: told each file that is set aside, and why.
+    budget: of the node. observer: told of indexes opened or built, and of files set aside.
     read_rotten: told each bad block that a reader of an open segment ran into, in the reader's thread.
     """
 
@@ -38,13 +39,12 @@ class SegmentCache:
         folder: Path,
         engine: Engine,
         collection: CollectionSchema,
-        index_loaded: Callable[[], None],
+        observer: Observer,
         budget: CacheBudget | None = None,
-        rotten: Callable[[str, str], None] = lambda _, __: None,
     ) -> None:
         self.folder = folder
         self._budget = budget or CacheBudget()
-        self._rotten = rotten
+        self._observer = observer
         self.read_rotten: RottenCallback = lambda _, __: None
         self._made: set[str] = set()  # files made here that no manifest names yet
         self._busy: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)  # two who fetch a file take turns
@@ -52,7 +52,6 @@ class SegmentCache:
         self._shard = shard
         self._engine = engine
         self._collection = collection
-        self._index_loaded = index_loaded
 
     @property
     def quarantined(self) -> int:
@@ -76,14 +75,21 @@ class SegmentCache:
         await self._budget.require(size, self._name)
 
     async def open(self, entry: SegmentEntry) -> Segment:
-        """The segment, its files fetched as needed and checked. DataLoss when the store's are damaged; CacheFull."""
+        """The segment, its files fetched as needed and checked; an index that the store has lost is built anew.
+
+        DataLoss when the store's rows or vectors are damaged, CacheFull; any StorageError.
+        """
         await self._hold(entry.files())
-        await asyncio.gather(*(self._fetch(file) for file in entry.files()))
-        opened = await asyncio.to_thread(
-            open_segment, self.folder, entry, self._collection, self._engine, self.found_rotten
-        )
-        for _ in opened.indexes:
-            self._index_loaded()
+        await asyncio.gather(*(self._fetch(file) for file in [entry.rows, *entry.vectors.values()]))
+        lost = frozenset([index.file.name for index in entry.indexes.values() if not await self._has(index.file)])
+        try:
+            opened = await asyncio.to_thread(
+                open_segment, self.folder, entry, self._collection, self._engine, self.found_rotten, lost
+            )
+        except OSError as error:
+            raise StorageError(f"{entry.rows.name} cannot be opened in {self.folder}: {error.strerror}") from error
+        for index in entry.indexes.values():
+            (self._observer.index_built if index.file.name in lost else self._observer.index_loaded)()
         return opened
 
     def found_rotten(self, file: str, problem: str) -> None:
@@ -141,6 +147,26 @@ class SegmentCache:
                     return path
         raise DataLoss(f"{paths.segment(self._shard, file.name)} is damaged in the store: its checksum is wrong")
 
+    async def _has(self, file: FileEntry) -> bool:
+        try:
+            await self._fetch(file)
+        except DataLoss:
+            return False
+        return True
+
+    async def check_store(self, file: FileEntry) -> str:
+        """What is wrong with the store's copy of a file; empty when nothing is. CacheFull; any other StorageError."""
+        await self.require(file.size)
+        copy = self.folder / f"{file.name}.store.tmp"
+        try:
+            await self._store.download(paths.segment(self._shard, file.name), copy)
+            found = await asyncio.to_thread(_measure, copy)
+        except DataLoss as error:
+            return str(error)
+        finally:
+            await asyncio.to_thread(copy.unlink, missing_ok=True)
+        return "" if found == (file.size, file.crc32c) else difference(found or (0, 0), file)
+
     async def _good(self, path: Path, file: FileEntry) -> bool:
         """Whether the file is there and whole; one that is not whole is set aside."""
         found = await asyncio.to_thread(_measure, path)
@@ -152,9 +178,14 @@ class SegmentCache:
         except OSError as error:
             raise StorageError(f"{path} is damaged and cannot be set aside: {error.strerror}") from error
         await self._budget.set_aside(aside, found[0])
-        size, crc = found
-        self._rotten(file.name, f"{size} bytes with checksum {crc:08x}; {file.size} with {file.crc32c:08x} were written")
+        self._observer.rotten(file.name, difference(found, file))
         return False
+
+
+def difference(found: tuple[int, int], file: FileEntry) -> str:
+    """What is wrong with a file of that size and checksum."""
+    size, crc = found
+    return f"{size} bytes with checksum {crc:08x}; {file.size} with {file.crc32c:08x} were written"
 
 
 def _measure(path: Path) -> tuple[int, int] | None:

@@ -23,11 +23,17 @@ from vectorfleet_node.storage.store import DataLoss
 
 
 def open_segment(
-    folder: Path, entry: SegmentEntry, collection: CollectionSchema, engine: Engine, rotten: RottenCallback
+    folder: Path,
+    entry: SegmentEntry,
+    collection: CollectionSchema,
+    engine: Engine,
+    rotten: RottenCallback,
+    lost: frozenset[str] = frozenset(),
 ) -> Segment:
     """The segment, its large files memory-mapped. Slow: call it in a thread.
 
-    rotten: see `SegmentFiles`. DataLoss when a file is not what the entry says it is.
+    rotten: see `SegmentFiles`. lost: index files that cannot be had; they are built anew, in memory. DataLoss when a
+    file is not what the entry says it is.
     """
     rows_file = CheckedFile.open(folder / entry.rows.name)
     content = segment.read_rows(rows_file)
@@ -39,9 +45,12 @@ def open_segment(
             raise DataLoss(f"segment {entry.rows.name} has no vector {vector.name}")
         files[vector.name] = CheckedFile.open(folder / entry.vectors[vector.name].name)
         vectors[vector.name] = segment.map_vectors(files[vector.name], entry.count, vector.dimensions)
-        indexes[vector.name] = _open_index(folder, entry, vector, vectors[vector.name], engine)
+        make = _build_index if entry.indexes[vector.name].file.name in lost else _open_index
+        indexes[vector.name] = make(folder, entry, vector, vectors[vector.name], engine)
     rows = conform(content.rows, collection, entry.rows.name)
-    return Segment(entry, replace(content, rows=rows), vectors, indexes, SegmentFiles(rows_file, rows, files, rotten))
+    return Segment(
+        entry, replace(content, rows=rows), vectors, indexes, SegmentFiles(rows_file, rows, files, rotten), lost
+    )
 
 
 def open_requests(folder: Path, file: FileEntry) -> list[tuple[str, int]]:
@@ -76,3 +85,14 @@ def _open_index(
         return engine.load(index.kind, vectors, vector.metric, path, len(file.data))
     except ValueError as error:
         raise DataLoss(f"{index.file.name} cannot be opened: {error}") from None
+
+
+def _build_index(
+    folder: Path, entry: SegmentEntry, vector: VectorSchema, vectors: segment.Vectors, engine: Engine
+) -> Index:
+    index = entry.indexes[vector.name]
+    artefact = folder / f"{index.file.name}.tmp"
+    try:
+        return engine.build(index.kind, vectors, vector.metric, artefact)  # maps it: the name is not needed any more
+    finally:
+        artefact.unlink(missing_ok=True)
