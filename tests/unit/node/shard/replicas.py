@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import random
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -25,6 +26,7 @@ from vectorfleet_node.shard.replica import ShardReplica
 from vectorfleet_node.shard.rowhash import to_hex
 from vectorfleet_node.shard.settings import Observer, ShardSettings
 from vectorfleet_node.shard.view import Key, ShardView
+from vectorfleet_node.storage.format import FORMAT
 from vectorfleet_node.storage.log import Log, Sleep, genesis
 from vectorfleet_node.storage.store import Store
 
@@ -60,6 +62,9 @@ class Counts:
     built: int = 0
     loaded: int = 0
     appended: list[float] = field(default_factory=list)
+    flushed: list[int] = field(default_factory=list)
+    compacted: list[int] = field(default_factory=list)
+    collected: Counter[str] = field(default_factory=Counter)
 
     def observer(self) -> Observer:
         def built() -> None:
@@ -68,7 +73,17 @@ class Counts:
         def loaded() -> None:
             self.loaded += 1
 
-        return Observer(self.appended.append, built, loaded)
+        def collected(kind: str, count: int) -> None:
+            self.collected[kind] += count
+
+        return Observer(
+            self.appended.append,
+            built,
+            loaded,
+            flushed=self.flushed.append,
+            compacted=self.compacted.append,
+            collected=collected,
+        )
 
 
 def ids(seed: int | str) -> Callable[[], str]:
@@ -93,6 +108,7 @@ def make_replica(
     clock: TestClock | None = None,
     sleep: Sleep = asyncio.sleep,
     budget: CacheBudget | None = None,
+    fleet_format: Callable[[], int] = lambda: FORMAT,
 ) -> ShardReplica:
     """A replica that has not started. The same name gives the same identifiers: use each once per test."""
     return ShardReplica(
@@ -110,6 +126,7 @@ def make_replica(
         settings=settings,
         observer=(counts or Counts()).observer(),
         budget=budget,
+        fleet_format=fleet_format,
     )
 
 

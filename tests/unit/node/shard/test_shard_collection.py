@@ -1,0 +1,480 @@
+"""Garbage collection: what nobody needs goes, what somebody may need stays, whoever crashes, stalls or wakes late."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+from garbage import DyingStore, garbage
+from replicas import (
+    QUIET,
+    UID,
+    Counts,
+    abandon,
+    contents,
+    delete,
+    leading,
+    make_replica,
+    new_shard,
+    row_hash,
+    running,
+    until,
+    upsert,
+    write,
+)
+from steered import SteeredStore
+
+from vectorfleet_node.shard.compaction import FAN_IN
+from vectorfleet_node.shard.port import NotApplied, NotLeader
+from vectorfleet_node.shard.publisher import boundary_with
+from vectorfleet_node.shard.replica import ShardReplica
+from vectorfleet_node.storage import paths
+from vectorfleet_node.storage.log import LARGE_BLOCK, SMALL_BLOCK
+from vectorfleet_node.storage.memory import MemoryStore
+from vectorfleet_node.storage.record import Batch, Fence, Record, decode, encode
+from vectorfleet_node.storage.store import StorageError
+
+TIDY = replace(QUIET, collect_pause=0, keep_manifests=2)
+
+
+async def fill(leader: ShardReplica, records: int, name: str = "k") -> None:
+    """So many records that replace each other's rows, and a flush."""
+    for number in range(records):
+        await write(leader, upsert([f"{name}{number % 7}"], number))
+    await leader.flush()
+
+
+async def collected(store: MemoryStore, leader: ShardReplica) -> None:
+    """Waits until the leader has left nothing that could go."""
+    await until(lambda: not garbage(store, leader))
+
+
+def slots(store: SteeredStore | MemoryStore) -> list[int]:
+    keys = (store.inner if isinstance(store, SteeredStore) else store)._objects
+    return [paths.number_of(key) or 0 for key in sorted(keys) if "/log/" in key]
+
+
+@pytest.mark.parametrize(
+    ("published", "position", "kept", "expected"),
+    [([], 5, 2, 0), ([3], 5, 2, 3), ([3, 4], 5, 2, 4), ([3, 4], 5, 3, 3), ([3], 5, 3, 0), ([3], 5, 0, 3)],
+)
+def test_the_boundary_is_the_oldest_of_the_manifests_that_are_kept_and_never_the_newest(
+    published: list[int], position: int, kept: int, expected: int
+) -> None:
+    assert boundary_with(position, published, kept) == expected
+
+
+async def test_slots_manifests_and_files_go_once_nothing_needs_them_and_fences_stay(tmp_path: Path) -> None:
+    store, counts = SteeredStore(), Counts()
+    await new_shard(store)
+    async with leading(make_replica(store, tmp_path, "a", settings=TIDY, counts=counts)) as leader:
+        for step in range(4):
+            await fill(leader, 50, f"{step}-")
+        await leader.compact()
+        await fill(leader, 1)
+        await fill(leader, 1)
+        await collected(store.inner, leader)
+        rows, hashed = contents(leader.view()), row_hash(leader)
+        state = leader._follower.state
+        assert slots(store)[:2] == [1, 2] == state.fences
+        assert slots(store)[2] == (state.boundary + 1) // SMALL_BLOCK * SMALL_BLOCK == 3 * SMALL_BLOCK
+        assert store.keys("boundary/") == [paths.boundary(0, 1, block) for block in range(3)]
+        assert [paths.number_of(key) for key in store.keys("manifests/")] == sorted(state.published)
+        assert set(counts.collected) == {"log", "manifest", "segment"}
+        assert counts.collected["log"] == 3 * SMALL_BLOCK - 3
+    async with leading(again := make_replica(store, tmp_path, "b", settings=TIDY)):
+        assert (contents(again.view()), row_hash(again), again.report().message) == (rows, hashed, "")
+        await fill(again, 70)
+        await fill(again, 1)
+        await fill(again, 1)
+        await collected(store.inner, again)
+        assert again.report().message == ""
+
+
+async def test_the_marker_of_a_block_stands_before_any_of_its_slots_is_deleted(tmp_path: Path) -> None:
+    store = SteeredStore()
+    await new_shard(store)
+    async with leading(make_replica(store, tmp_path, "a", settings=TIDY)) as leader:
+        for _ in range(3):
+            await fill(leader, 80)
+        await collected(store.inner, leader)
+        await until(lambda: store.asked("delete shards/0/log"))
+    marked = set[int]()
+    for call in store.calls:
+        if call.startswith("create shards/0/boundary/1/"):
+            marked.add(int(call.rsplit("/", 1)[1]))
+        elif call.startswith("delete shards/0/log/"):
+            assert int(call.rsplit("/", 1)[1]) // SMALL_BLOCK in marked
+    assert marked
+
+
+async def test_nothing_goes_before_the_publish_record_is_in_the_log(tmp_path: Path) -> None:
+    store = SteeredStore()
+    await new_shard(store)
+    async with leading(make_replica(store, tmp_path, "a", settings=TIDY)) as leader:
+        await fill(leader, 70)
+        await fill(leader, 1)
+        await collected(store.inner, leader)
+        await write(leader, upsert(["last"]))
+        deleted, before = store.asked("delete"), store.keys()
+        store.hold("create shards/0/log")
+        flush = asyncio.create_task(leader.flush())
+        await until(lambda: store.waiting)
+        await asyncio.sleep(0.05)
+        assert store.asked("delete") == deleted
+        assert set(before) < set(store.keys())
+        store.release()
+        await flush
+        await until(lambda: store.asked("delete") > deleted)
+
+
+async def test_a_follower_that_is_behind_a_collected_slot_loads_the_shard_anew(tmp_path: Path) -> None:
+    store, slow = SteeredStore(), SteeredStore()
+    slow.inner = store.inner
+    await new_shard(store)
+    follower = make_replica(slow, tmp_path, "b")
+    async with leading(make_replica(store, tmp_path, "a", settings=TIDY)) as leader, running(follower):
+        await fill(leader, 2)
+        await follower.make_strong()
+        slow.hold("get shards/0/log")
+        await until(lambda: slow.waiting)
+        for _ in range(3):
+            await fill(leader, 70)
+        await collected(store.inner, leader)
+        slow.release()
+        await follower.make_strong()
+        assert contents(follower.view()) == contents(leader.view())
+        await until(lambda: not follower.report().message)
+        assert follower.report().ready
+
+
+async def test_a_manifest_that_is_collected_while_it_is_adopted_is_no_damage(tmp_path: Path) -> None:
+    store, slow = SteeredStore(), SteeredStore()
+    slow.inner = store.inner
+    await new_shard(store)
+    follower = make_replica(slow, tmp_path, "b")
+    async with leading(make_replica(store, tmp_path, "a", settings=TIDY)) as leader, running(follower):
+        slow.hold("get shards/0/manifests")
+        await fill(leader, 2)
+        await until(lambda: slow.waiting)
+        for _ in range(3):
+            await fill(leader, 2)
+        await leader.compact()
+        await fill(leader, 1)
+        await collected(store.inner, leader)
+        await until(lambda: follower._follower.state.position == leader._follower.state.position)
+        slow.release()
+        newest = leader._follower.state.newest_published
+        await until(lambda: follower._follower.state.layout.position == newest)
+        assert (follower.report().message, contents(follower.view())) == ("", contents(leader.view()))
+
+
+async def test_a_manifest_of_a_dead_leader_whose_files_were_collected_is_passed_over(tmp_path: Path) -> None:
+    store = SteeredStore()
+    await new_shard(store)
+    dying = make_replica(store, tmp_path, "a", settings=TIDY)
+    await dying.start()
+    await dying.take_over()
+    await fill(dying, 70)
+    await write(dying, upsert(["unpublished"]))
+    store.hold("create shards/0/log")
+    flush = asyncio.create_task(dying.flush())
+    await until(lambda: len(store.keys("manifests/")) == 2 and store.waiting)
+    await abandon(dying)
+    await asyncio.gather(flush, return_exceptions=True)
+    orphan = paths.number_of(store.keys("manifests/")[-1])
+    async with leading(make_replica(store.inner, tmp_path, "b", settings=TIDY)) as leader:
+        assert leader._follower.state.layout.position != orphan
+        await fill(leader, 1)
+        await until(lambda: not [key for key in garbage(store.inner, leader) if "/segments/" in key])
+        assert paths.manifest(0, orphan or 0) in store.keys("manifests/")  # above the boundary: it goes later
+        async with running(late := make_replica(store.inner, tmp_path, "c")):
+            assert (late.report().message, contents(late.view())) == ("", contents(leader.view()))
+        await fill(leader, 1)
+        await fill(leader, 1)
+        await collected(store.inner, leader)
+
+
+async def test_the_garbage_collection_of_a_zombie_deletes_nothing_that_is_named(tmp_path: Path) -> None:
+    store = SteeredStore()
+    await new_shard(store)
+    zombie = make_replica(store, tmp_path, "a", settings=TIDY)
+    async with running(zombie):
+        await zombie.take_over()
+        for step in range(FAN_IN):
+            await fill(zombie, 40, f"{step}-")
+        await zombie.compact()
+        assert zombie._reign is not None
+        asleep = zombie._reign.collector
+        scope = asleep._scope()  # of a round that goes on when everything has changed
+        asleep._ended = lambda: False
+        async with leading(make_replica(store.inner, tmp_path, "b", settings=TIDY)) as leader:
+            for step in range(FAN_IN):
+                await fill(leader, 20, f"{step}-")
+            await leader.pin("now")
+            await leader.compact()
+            for _ in range(3):
+                await fill(leader, 70)
+            await until(lambda: not zombie.leads)
+            await collected(store.inner, leader)
+            kept = store.keys()
+            await asleep._round(scope)
+            assert set(kept) <= set(store.keys())
+            rows, hashed = contents(leader.view()), row_hash(leader)
+        async with running(fresh := make_replica(store.inner, tmp_path, "c")):
+            assert (contents(fresh.view()), row_hash(fresh), fresh.report().message) == (rows, hashed, "")
+
+
+async def test_an_append_that_stalled_until_its_slot_was_collected_is_not_acknowledged(tmp_path: Path) -> None:
+    store = SteeredStore()
+    await new_shard(store)
+    stalled = make_replica(store, tmp_path, "a", settings=TIDY)
+    async with running(stalled):
+        await stalled.take_over()
+        await fill(stalled, 3)
+        store.hold("create shards/0/log")
+        writing = asyncio.create_task(write(stalled, upsert(["late"])))
+        await until(lambda: store.waiting)
+        slot = stalled._follower.state.position + 1
+        async with leading(make_replica(store.inner, tmp_path, "b", settings=TIDY)) as leader:
+            for _ in range(3):
+                await fill(leader, 70)
+            await collected(store.inner, leader)
+            assert slots(store)[2:4] == [slot, 2 * SMALL_BLOCK]  # the fence stands there, all about it is gone
+            store.release()
+            with pytest.raises(NotApplied):
+                await writing
+            assert "late" not in contents(leader.view())
+            await stalled.make_strong()
+            assert contents(stalled.view()) == contents(leader.view())
+
+
+async def test_a_fence_in_a_collected_slot_does_not_lead(tmp_path: Path) -> None:
+    store = SteeredStore()
+    await new_shard(store)
+    candidate = make_replica(store, tmp_path, "a", settings=TIDY)
+    async with running(candidate), leading(make_replica(store.inner, tmp_path, "b", settings=TIDY)) as leader:
+        await fill(leader, 3)
+        await candidate.make_strong()
+        store.hold("create shards/0/log")
+        taking = asyncio.create_task(candidate.take_over())
+        await until(lambda: store.waiting)
+        for _ in range(3):
+            await fill(leader, 70)
+        await collected(store.inner, leader)
+        store.release()
+        with pytest.raises(NotLeader):
+            await taking
+        assert leader.leads
+        await candidate.make_strong()
+        assert contents(candidate.view()) == contents(leader.view())
+
+
+async def test_a_large_block_has_one_marker_made_before_the_small_ones_go(tmp_path: Path) -> None:
+    store = SteeredStore()
+    await new_shard(store)
+    replica = make_replica(store, tmp_path, "a", settings=replace(TIDY, publish_records=10**9))
+    async with leading(replica) as leader:
+        await fill(leader, 70)
+        await fill(leader, 1)
+        await fill(leader, 1)
+        await collected(store.inner, leader)
+        assert store.keys("boundary/") == [paths.boundary(0, 1, 0)]
+        await stretch(leader, LARGE_BLOCK + SMALL_BLOCK)
+        await fill(leader, 1)
+        await fill(leader, 1)
+        await collected(store.inner, leader)
+        await until(lambda: store.keys("boundary/2/") == [paths.boundary(0, 2, 0)])
+        await until(lambda: store.keys("boundary/1/") == [paths.boundary(0, 1, LARGE_BLOCK // SMALL_BLOCK)])
+    large = store.calls.index(f"create {paths.boundary(0, 2, 0)}")
+    assert large < store.calls.index(f"delete {paths.boundary(0, 1, 0)}")
+    async with running(again := make_replica(store.inner, tmp_path, "b")):
+        assert again.report().message == ""
+        assert await again._log.collected(70)
+
+
+async def stretch(leader: ShardReplica, through: int) -> None:
+    """Empty records, put into the log directly, up to a slot: thousands of writes would take too long."""
+    follower = leader._follower
+    while follower.state.position < through:
+        state = follower.state
+        nonce = state.position.to_bytes(16, "big")
+        record = Record(UID, 0, state.position + 1, state.epoch, nonce, state.stamp + 1, state.chain, Batch(()))
+        assert await leader._log.append(record.position, encode(record)) is None
+        await leader.make_strong()
+
+
+async def test_an_error_of_the_store_is_told_and_what_it_kept_is_collected_later(tmp_path: Path) -> None:
+    store = SteeredStore()
+    await new_shard(store)
+
+    async def quickly(seconds: float) -> None:
+        await asyncio.sleep(min(seconds, 0.01))
+
+    refuse = True
+    delete_object = store.inner.delete
+
+    async def refusing(key: str) -> None:
+        if refuse and "/segments/" in key:
+            raise StorageError("not now")
+        await delete_object(key)
+
+    store.inner.delete = refusing  # type: ignore[method-assign]
+    async with leading(make_replica(store, tmp_path, "a", settings=TIDY, sleep=quickly)) as leader:
+        for _ in range(FAN_IN):
+            await fill(leader, 3)
+        await leader.compact()
+        await fill(leader, 1)
+        await until(lambda: "collected later: not now" in leader.report().message)
+        await write(leader, delete("k1"))
+        refuse = False
+        await collected(store.inner, leader)
+        await until(lambda: leader.report().message == "")
+
+
+async def test_files_that_only_old_manifests_name_go_from_an_idle_shard_too(tmp_path: Path) -> None:
+    store = SteeredStore()
+    await new_shard(store)
+    settings = replace(TIDY, seal_idle=0.02, tidy_idle=0.05, keep_manifests=4)
+    async with leading(make_replica(store, tmp_path, "a", settings=settings)) as leader:
+        for step in range(8):
+            await fill(leader, 5, f"{step}-")
+
+        def stored() -> int:
+            return sum(len(store.inner._objects[key]) for key in store.keys("segments/"))
+
+        await until(lambda: stored() <= 1.5 * leader.report().live_bytes)
+        position = leader.report().position
+        await until(lambda: leader._follower.state.boundary > position - 8)
+        tail = leader.report().position
+        await asyncio.sleep(0.2)
+        assert leader.report().position <= tail + 4  # and then it is quiet
+
+
+async def test_a_slot_that_vanished_is_told_by_the_slots_behind_it(tmp_path: Path) -> None:
+    store = SteeredStore()
+    await new_shard(store)
+    follower = make_replica(store, tmp_path, "b")
+    async with running(follower), leading(make_replica(store.inner, tmp_path, "a")) as leader:
+        await write(leader, upsert(["a"]))
+        await follower.make_strong()
+        store.hold("get shards/0/log")
+        await until(lambda: store.waiting)
+        for number in range(3):
+            await write(leader, upsert([f"k{number}"], number))
+        await store.inner.delete(paths.log_slot(0, 4))
+        store.release()
+        follower._follower._look_again = 0
+        await until(lambda: "log record 4 is missing" in follower.report().message)
+        assert not follower.report().ready
+
+
+async def test_slots_older_than_the_list_of_fences_are_read_before_they_are_deleted(tmp_path: Path) -> None:
+    store = SteeredStore()
+    await new_shard(store)
+    for name in "ab":
+        async with leading(make_replica(store, tmp_path, name)) as leader:
+            await fill(leader, 70)
+    async with running(replica := make_replica(store, tmp_path, "c", settings=TIDY)):
+        replica._follower.state.fences.clear()
+        replica._follower.state.fences_since = replica._follower.state.layout.position  # as a format 1 manifest has it
+        await replica.take_over()
+        await fill(replica, 1)
+        await fill(replica, 1)
+        kept = [1, 2, 74]
+        await until(lambda: slots(store)[: len(kept) + 1] == [*kept, 2 * SMALL_BLOCK])
+        for slot in kept:
+            assert isinstance(
+                decode(store.inner._objects[paths.log_slot(0, slot)], uid=UID, shard=0, position=slot).body, Fence
+            )
+
+
+async def prepared(folder: Path) -> tuple[MemoryStore, dict[object, object]]:
+    """A shard with segments to merge and one to rewrite, whose garbage collection was interrupted in block 0."""
+    store = MemoryStore()
+    await new_shard(store)
+    async with leading(make_replica(store, folder, "maker", settings=replace(TIDY, compact_bytes=0))) as leader:
+        await fill(leader, 60)
+        for step in range(FAN_IN):
+            await fill(leader, 3, f"{step}-")
+        await write(leader, delete("0-0", "0-1", "1-0"))
+        await leader.flush()
+        await collected(store, leader)
+        rows = dict(contents(leader.view()))
+    for slot in range(3, 9):
+        store._objects[paths.log_slot(0, slot)] = b"left"  # a crashed collector's: it had made the marker
+    return store, rows
+
+
+KINDS = {"create log", "create manifests", "create boundary", "upload segments", "delete log", "delete segments"}
+
+
+@dataclass
+class Life:
+    """One process over a store that dies with it after so many calls. allowed: the keys that may be read afterwards."""
+
+    store: DyingStore
+    folder: Path
+    rows: set[object]
+
+    def __post_init__(self) -> None:
+        self.allowed = [self.rows]
+
+    async def live(self) -> None:
+        self.replica = make_replica(self.store, self.folder, f"life-{self.store.limit}", settings=TIDY)
+        living = asyncio.create_task(self._work())
+        dying = asyncio.create_task(self.store.died.wait())
+        await asyncio.wait([living, dying], return_when=asyncio.FIRST_COMPLETED)
+        await abandon(self.replica)
+        for task in (living, dying):
+            task.cancel()
+        await asyncio.gather(living, dying, return_exceptions=True)
+
+    async def _work(self) -> None:
+        """Everything that writes to the store."""
+        await self.replica.start()
+        await self.replica.take_over()
+        for step in range(3):
+            self.allowed = [self.allowed[-1], {*self.allowed[-1], f"new-{step}"}]
+            await write(self.replica, upsert([f"new-{step}"], step, year=step))
+            self.allowed = [self.allowed[-1]]
+            await self.replica.flush()
+            await self.replica.compact()
+        await collected(self.store.inner, self.replica)
+
+
+@pytest.mark.parametrize("part", range(4))
+async def test_a_crash_after_any_store_call_leaves_nothing_wrong_and_the_next_collection_no_orphan(
+    part: int, tmp_path: Path
+) -> None:
+    base, rows = await prepared(tmp_path)
+
+    async def live(limit: int) -> Life:
+        store = MemoryStore()
+        store._objects = dict(base._objects)
+        life = Life(DyingStore(store, limit), tmp_path, set(rows))
+        await life.live()
+        return life
+
+    whole = await live(10**9)
+    calls = [f"{call.split(' ')[0]} {call.split('/')[2]}" for call in whole.store.calls]
+    assert set(calls) >= KINDS
+    for limit in range(1 + part, len(calls) + 1, 4):
+        life = await live(limit)
+        await check_after(life, tmp_path / f"after-{limit}", f"crash after call {limit}, {life.store.calls[-1]}")
+
+
+async def check_after(life: Life, folder: Path, where: str) -> None:
+    store = life.store.inner
+    async with leading(make_replica(store, folder, where, settings=TIDY)) as leader:
+        assert leader.report().message == "", where
+        assert set(contents(leader.view())) in life.allowed, where
+        await leader.compact()
+        for number in range(3):
+            await fill(leader, 1, f"after-{number}-")
+        await collected(store, leader)
+        found, hashed = contents(leader.view()), row_hash(leader)
+    async with running(again := make_replica(store, folder, f"{where}, again")):
+        assert (contents(again.view()), row_hash(again), again.report().message) == (found, hashed, ""), where
