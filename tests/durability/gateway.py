@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import signal
 import socket
-import subprocess
-import time
 from pathlib import Path
 from typing import Self
 
@@ -15,9 +11,16 @@ from devcluster import programs
 from devcluster.network import accepts
 from devcluster.progress import Reporter
 from devcluster.s3 import S3
+from tests.durability.child import Child
 
-_HOST = "127.0.0.1"
-_READY_TIMEOUT = 20.0
+HOST = "127.0.0.1"
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return int(probe.getsockname()[1])
 
 
 class Gateway:
@@ -27,16 +30,13 @@ class Gateway:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._log = folder.with_name("versitygw.log")
-        self._process: subprocess.Popen[bytes] | None = None
-        with socket.socket() as probe:
-            probe.bind((_HOST, 0))
-            self._port = probe.getsockname()[1]
+        self._port = free_port()
+        self._child: Child | None = None
 
     @property
     def endpoint(self) -> str:
         """Its URL."""
-        return f"http://{_HOST}:{self._port}"
+        return f"http://{HOST}:{self._port}"
 
     def __enter__(self) -> Self:
         self._folder.mkdir()
@@ -56,38 +56,25 @@ class Gateway:
 
     def start(self) -> None:
         """Returns when it listens."""
-        death = [setpriv, "--pdeathsig", "KILL", "--"] if (setpriv := shutil.which("setpriv")) else []
-        with self._log.open("ab") as log:
-            self._process = subprocess.Popen(
-                [*death, str(self._binary), "--port", f"{_HOST}:{self._port}", "posix", str(self._folder)],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-                env={
-                    "PATH": os.environ["PATH"],
-                    "ROOT_ACCESS_KEY": S3.access_key,
-                    "ROOT_SECRET_KEY": S3.secret_key,
-                },
-            )
-        deadline = time.monotonic() + _READY_TIMEOUT
-        while not accepts(_HOST, self._port):
-            assert self._process.poll() is None, f"versitygw ended:\n{self._log.read_text()}"
-            assert time.monotonic() < deadline, f"versitygw does not listen:\n{self._log.read_text()}"
+        command = [str(self._binary), "--port", f"{HOST}:{self._port}", "posix", str(self._folder)]
+        keys = {"ROOT_ACCESS_KEY": S3.access_key, "ROOT_SECRET_KEY": S3.secret_key}
+        self._child = Child(command, self._folder.with_name("versitygw.log"), keys)
+        self._child.wait_until(lambda: accepts(HOST, self._port))
 
     def kill(self) -> None:
         """SIGKILL."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            self._process = None
+        if self._child is not None:
+            self._child.kill()
+            self._child = None
 
     def pause(self) -> None:
         """SIGSTOP: connections stay, nobody answers."""
-        assert self._process is not None
-        self._process.send_signal(signal.SIGSTOP)
+        self._signal(signal.SIGSTOP)
 
     def resume(self) -> None:
         """SIGCONT."""
-        assert self._process is not None
-        self._process.send_signal(signal.SIGCONT)
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: signal.Signals) -> None:
+        assert self._child is not None, "it does not run"
+        self._child.process.send_signal(number)

@@ -7,6 +7,7 @@ import random
 from tests.durability.campaign import Campaign, Process
 
 LANES = range(5)
+GARBAGE_DEADLINE = 20.0  # seconds
 
 
 def begin(campaign: Campaign) -> Process:
@@ -40,9 +41,11 @@ def finish(campaign: Campaign) -> None:
     campaign.expect(process, "halted")
     assert not campaign.truth.unknown
     process.order("flush")
-    campaign.expect(process, "flushed", "not flushed")
+    campaign.expect(process, "flushed")
     process.order("show")
     campaign.expect(process, "shown")
+    campaign.listen(GARBAGE_DEADLINE, lambda: not campaign.truth.garbage())
+    assert campaign.truth.garbage() == []
     fresh = campaign.start(campaign.plan.cache.with_name("fresh"))
     fresh.order("show")
     campaign.expect(fresh, "shown")

@@ -14,6 +14,7 @@ from typing import Any
 
 from tests.durability.operations import SHARD, UID, operation, request_id
 from tests.durability.worker import Turn
+from tests.sim.bucket import Witness
 from tests.sim.ledger import Ledger, Row, Write
 from tests.sim.oracle import Oracle
 from tests.sim.violation import Violation
@@ -26,7 +27,7 @@ class FolderBucket:
     """What the oracle asks of a store, of one that is a folder."""
 
     folder: Path
-    witness: Any = None
+    witness: Witness | None = None
 
     def get(self, key: str) -> bytes | None:
         """The object, or None."""
@@ -67,12 +68,14 @@ class Truth:
     padding: int = 300
     unknown: dict[int, Turn] = field(default_factory=dict)
     last: dict[int, int] = field(default_factory=dict)
+    acks: list[tuple[int, int]] = field(default_factory=list)  # lane, position
     counts: Counter[str] = field(default_factory=Counter)
     events: Counter[str] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
         ledger = Ledger(UID, SHARD, sent=_Sent(self.seed, self.padding))
-        self.oracle = Oracle(FolderBucket(self.folder), ledger, self.events)  # type: ignore[arg-type]
+        self.bucket = FolderBucket(self.folder)
+        self.oracle = Oracle(self.bucket, ledger, self.events)
 
     @property
     def ledger(self) -> Ledger:
@@ -85,18 +88,22 @@ class Truth:
 
     def read_log(self) -> int:
         """Takes in what has landed; the position of the last record."""
-        bucket = self.oracle._bucket
-        while (body := bucket.get(paths.log_slot(SHARD, self.ledger.tail + 1))) is not None:
+        while (body := self.bucket.get(paths.log_slot(SHARD, self.ledger.tail + 1))) is not None:
             self.oracle.created(paths.log_slot(SHARD, self.ledger.tail + 1), body)
         return self.ledger.tail
 
     def tally(self) -> Counter[str]:
         """All counts, with those that the log and the store tell."""
         tail = self.read_log()
-        slots = len(self.oracle._bucket.keys(paths.log_prefix(SHARD)))
+        slots = len(self.bucket.keys(paths.log_prefix(SHARD)))
         found = Counter({"records": tail, "records collected": tail - slots})
         found["manifests published"] = sum(isinstance(record.body, Publish) for record in self.ledger.records)
         return self.counts + found
+
+    def garbage(self) -> list[str]:
+        """Objects that nothing needs any more."""
+        self.read_log()
+        return self.oracle.garbage()
 
     def hear(self, kind: str, *told: Any) -> None:
         """Takes in what a worker tells. Violation when it cannot be true."""
@@ -110,6 +117,7 @@ class Truth:
                 lane, number, position = told
                 self.read_log()
                 self.oracle.ack(request_id(lane, number), position, time.monotonic())
+                self.acks.append((lane, position))
                 self.unknown.pop(lane, None)
             case "refused" | "given up":
                 lane, number = told

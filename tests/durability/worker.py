@@ -122,8 +122,8 @@ class Worker:
         """Takes over."""
         try:
             await self.replica.take_over()
-        except NotLeader:
-            self.tell("outrun")
+        except (NotLeader, StorageError) as error:
+            self.tell("cannot lead", str(error))
         else:
             self.tell("leads", self.replica.view().position)
 
@@ -133,11 +133,6 @@ class Worker:
         view = self.replica.view()
         row_hash = to_hex(self.replica._follower.state.row_hash)
         self.tell("shown", view.position, rows_of(view), row_hash)
-
-    async def peek(self) -> None:
-        """As `show`, without asking the store."""
-        view = self.replica.view()
-        self.tell("shown", view.position, rows_of(view), to_hex(self.replica._follower.state.row_hash))
 
     async def flush(self) -> None:
         """Tells before and after."""
@@ -150,9 +145,9 @@ class Worker:
             self.tell("flushed")
 
     async def load(self, turns: list[Turn]) -> None:
-        """Clients begin to write."""
+        """Clients begin to write, beside those that do."""
         self.loading = True
-        self.lanes = [asyncio.create_task(self.client(turn)) for turn in turns]
+        self.lanes += [asyncio.create_task(self.client(turn)) for turn in turns]
 
     async def halt(self) -> None:
         """Clients end, each when it knows the fate of its write."""
