@@ -163,20 +163,22 @@ class ReportRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class NodeReport(_message.Message):
-    __slots__ = ("node", "version", "topology_fence", "topology_version", "collections", "draining")
+    __slots__ = ("node", "version", "topology_fence", "topology_version", "collections", "draining", "storage_format")
     NODE_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     TOPOLOGY_FENCE_FIELD_NUMBER: _ClassVar[int]
     TOPOLOGY_VERSION_FIELD_NUMBER: _ClassVar[int]
     COLLECTIONS_FIELD_NUMBER: _ClassVar[int]
     DRAINING_FIELD_NUMBER: _ClassVar[int]
+    STORAGE_FORMAT_FIELD_NUMBER: _ClassVar[int]
     node: str
     version: str
     topology_fence: int
     topology_version: int
     collections: _containers.RepeatedCompositeFieldContainer[CollectionReport]
     draining: bool
-    def __init__(self, node: _Optional[str] = ..., version: _Optional[str] = ..., topology_fence: _Optional[int] = ..., topology_version: _Optional[int] = ..., collections: _Optional[_Iterable[_Union[CollectionReport, _Mapping]]] = ..., draining: _Optional[bool] = ...) -> None: ...
+    storage_format: int
+    def __init__(self, node: _Optional[str] = ..., version: _Optional[str] = ..., topology_fence: _Optional[int] = ..., topology_version: _Optional[int] = ..., collections: _Optional[_Iterable[_Union[CollectionReport, _Mapping]]] = ..., draining: _Optional[bool] = ..., storage_format: _Optional[int] = ...) -> None: ...
 
 class CollectionReport(_message.Message):
     __slots__ = ("name", "uid", "storage", "message", "shards", "claim_holder")
@@ -195,7 +197,7 @@ class CollectionReport(_message.Message):
     def __init__(self, name: _Optional[str] = ..., uid: _Optional[str] = ..., storage: _Optional[_Union[StorageState, str]] = ..., message: _Optional[str] = ..., shards: _Optional[_Iterable[_Union[ShardReport, _Mapping]]] = ..., claim_holder: _Optional[str] = ...) -> None: ...
 
 class ShardReport(_message.Message):
-    __slots__ = ("id", "ready", "leader", "position", "rows", "growing_rows", "bytes", "indexes", "message", "quarantined")
+    __slots__ = ("id", "ready", "leader", "position", "rows", "growing_rows", "bytes", "indexes", "message", "quarantined", "segments", "live_bytes", "compaction")
     ID_FIELD_NUMBER: _ClassVar[int]
     READY_FIELD_NUMBER: _ClassVar[int]
     LEADER_FIELD_NUMBER: _ClassVar[int]
@@ -206,6 +208,9 @@ class ShardReport(_message.Message):
     INDEXES_FIELD_NUMBER: _ClassVar[int]
     MESSAGE_FIELD_NUMBER: _ClassVar[int]
     QUARANTINED_FIELD_NUMBER: _ClassVar[int]
+    SEGMENTS_FIELD_NUMBER: _ClassVar[int]
+    LIVE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    COMPACTION_FIELD_NUMBER: _ClassVar[int]
     id: int
     ready: bool
     leader: bool
@@ -216,7 +221,10 @@ class ShardReport(_message.Message):
     indexes: _containers.RepeatedScalarFieldContainer[str]
     message: str
     quarantined: int
-    def __init__(self, id: _Optional[int] = ..., ready: _Optional[bool] = ..., leader: _Optional[bool] = ..., position: _Optional[int] = ..., rows: _Optional[int] = ..., growing_rows: _Optional[int] = ..., bytes: _Optional[int] = ..., indexes: _Optional[_Iterable[str]] = ..., message: _Optional[str] = ..., quarantined: _Optional[int] = ...) -> None: ...
+    segments: int
+    live_bytes: int
+    compaction: str
+    def __init__(self, id: _Optional[int] = ..., ready: _Optional[bool] = ..., leader: _Optional[bool] = ..., position: _Optional[int] = ..., rows: _Optional[int] = ..., growing_rows: _Optional[int] = ..., bytes: _Optional[int] = ..., indexes: _Optional[_Iterable[str]] = ..., message: _Optional[str] = ..., quarantined: _Optional[int] = ..., segments: _Optional[int] = ..., live_bytes: _Optional[int] = ..., compaction: _Optional[str] = ...) -> None: ...
 
 class PutTopologyRequest(_message.Message):
     __slots__ = ("topology",)

@@ -31,6 +31,7 @@ from vectorfleet_node.api.topology import TopologyHolder
 from vectorfleet_node.api.watch import PeerWatch
 from vectorfleet_node.api.writes import Writer
 from vectorfleet_node.shard.port import DeletePart, NotApplied, NotLeader, NotReady, Replica, ReplicaReport, UpsertPart
+from vectorfleet_node.storage.format import FORMAT, READABLE
 
 _JITTER_SECONDS = 0.1
 
@@ -148,6 +149,17 @@ class Node:
             topology_version=version,
             collections=[host.report() for _, host in sorted(self._hosts.items())],
             draining=self.draining,
+            storage_format=FORMAT,
+        )
+
+    def fleet_format(self, collection: str, shard: int) -> int:
+        """The newest storage format that all replicas of a shard read; the oldest while one's node is not heard."""
+        host = self._hosts.get(collection)
+        placed = host.topology.shards if host else ()
+        others = {node for entry in placed if entry.id == shard for node in entry.replicas} - {self.name}
+        reports = [self.watch.report(node) for node in others]
+        return min(
+            [FORMAT, *(max(READABLE[0], report.storage_format) if report else READABLE[0] for report in reports)]
         )
 
     def _own_ready(self, collection: str, shard: int) -> bool:

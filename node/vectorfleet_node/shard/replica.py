@@ -183,6 +183,7 @@ class ShardReplica:
         await self._cache.prepare()
         self._spawn(self._follower.run(self._check.join))
         self._spawn(self._follower.follow_manifests())
+        self._spawn(self._succession.raise_formats(lambda: self.leads, self._renew))
         for work in self._upkeep.jobs():
             self._spawn(work)
         await self._follower.settled.wait()
@@ -332,6 +333,13 @@ class ShardReplica:
             adopt=self._follower.adoption.join,
             complain=self._complain,
         )
+
+    async def _renew(self) -> None:
+        """Leads on under a new fence. Writes that wait are not applied, so whoever sent them sends them again."""
+        if (reign := self._reign) is not None:
+            self._step_down(reign)
+            await reign.leadership.decided()
+            await self.take_over()
 
     def _landed(self, entry: Entry, sent: float) -> None:
         self._follower.apply(entry)

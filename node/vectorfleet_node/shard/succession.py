@@ -6,11 +6,13 @@ fence may take a slot that had been used and collected, and then it leads nothin
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Final
 
 from vectorfleet_node.shard.follower import Follower
 from vectorfleet_node.shard.leadership import entry_of, next_record
-from vectorfleet_node.shard.port import NotLeader
+from vectorfleet_node.shard.port import NotLeader, ShardError
 from vectorfleet_node.shard.settings import Clock
 from vectorfleet_node.shard.sharing import SharedRun
 from vectorfleet_node.shard.state import ShardState
@@ -18,6 +20,8 @@ from vectorfleet_node.storage.format import FORMAT
 from vectorfleet_node.storage.log import Backoff, Log, Sleep
 from vectorfleet_node.storage.record import Fence
 from vectorfleet_node.storage.store import StorageError
+
+_FORMAT_LOOK: Final = 5.0  # seconds
 
 
 class Succession:
@@ -77,6 +81,14 @@ class Succession:
     def next_format(self, state: ShardState) -> int:
         """What a leader after that state writes: never less than before it, and nothing that a replica cannot read."""
         return max(state.format, min(FORMAT, self._fleet_format()))
+
+    async def raise_formats(self, leads: Callable[[], bool], renew: Callable[[], Awaitable[None]]) -> None:
+        """Renews this process's fence when all replicas read a newer format than the one in use; looks for ever."""
+        while True:
+            await self._sleep(_FORMAT_LOOK)
+            if leads() and self.next_format(self._follower.state) > self._follower.state.format:
+                with suppress(ShardError, StorageError):  # then nobody leads, and the next leader raises it
+                    await renew()
 
     def _lost(self) -> NotLeader:
         state = self._follower.state

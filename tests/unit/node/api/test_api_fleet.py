@@ -16,6 +16,7 @@ from real_fleet import NAME, PLACEMENT, RealFleet, eventually, search, upsert, v
 from vectorfleet.v1 import peer_pb2, peer_pb2_grpc
 from vectorfleet.v1 import vectorfleet_pb2 as pb
 from vectorfleet_node.shard.port import DeletePart, NotApplied, NotLeader
+from vectorfleet_node.storage.format import FORMAT, READABLE
 
 KEYS = [f"row-{number}" for number in range(60)]
 STRONG = pb.Consistency(level=pb.Consistency.STRONG)
@@ -263,11 +264,10 @@ async def test_a_released_claim_stops_the_fleet_and_readiness_tells(three: RealF
     assert released.released
 
     async def stopped() -> bool:
-        return all(entry.node.waiting() for entry in three.running.values())
+        return all(entry.node.waiting() and not list(entry.node.reports()) for entry in three.running.values())
 
-    await eventually(stopped, what="every node has stopped serving")
+    await eventually(stopped, what="every node has stopped serving and has no replica left")
     assert "released" in " ".join(three.running["n1"].node.waiting())
-    assert all(list(entry.node.reports()) == [] for entry in three.running.values())
 
 
 async def test_health_and_reflection_follow_readiness_and_a_draining_node_still_answers(one: RealFleet) -> None:
@@ -290,3 +290,31 @@ async def test_health_and_reflection_follow_readiness_and_a_draining_node_still_
     assert await status() == health_pb2.HealthCheckResponse.NOT_SERVING
     assert entry.node.report().draining
     assert await count(entry.api) == 0
+
+
+async def test_the_fleets_format_is_what_all_replicas_of_a_shard_read_and_a_silent_one_may_read_the_oldest_only(
+    three: RealFleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = three.running["n0"].node
+
+    async def known() -> bool:
+        return node.fleet_format(NAME, 0) == FORMAT
+
+    await eventually(known, what="n1 told what it reads")
+    told: dict[str, peer_pb2.NodeReport | None] = {"n1": None, "n2": peer_pb2.NodeReport(storage_format=FORMAT)}
+    monkeypatch.setattr(node.watch, "report", told.get)
+    assert node.fleet_format(NAME, 0) == READABLE[0], "n1 is silent"
+    told["n1"] = peer_pb2.NodeReport()
+    assert node.fleet_format(NAME, 0) == READABLE[0], "n1 is of a version that does not tell"
+    told["n1"] = peer_pb2.NodeReport(storage_format=FORMAT + 1)
+    assert node.fleet_format(NAME, 0) == FORMAT, "this node reads no more than that"
+
+
+async def test_a_fleet_of_one_version_writes_the_newest_format_soon(three: RealFleet) -> None:
+    async def raised() -> bool:
+        replicas = [entry.node.replica(NAME, 0) for name, entry in three.running.items() if name in PLACEMENT[0]]
+        return all(replica._follower.state.format == FORMAT for replica in replicas)  # type: ignore[union-attr]
+
+    await eventually(raised, what="format 2 has begun")
+    await three.running["n0"].api.Upsert(upsert(KEYS))
+    assert await count(three.running["n1"].api) == len(KEYS)

@@ -244,7 +244,7 @@ def report(replica: ShardReplica) -> ReplicaReport:
 
 
 async def until(condition: Callable[[], object], *, seconds: float = 10.0) -> None:
-    """Waits until the condition holds. TimeoutError, not a failed assertion, when it does not: nothing wrong was seen."""
+    """Waits until the condition holds. TimeoutError, no failed assertion, when it does not: nothing wrong was seen."""
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() >= deadline:
