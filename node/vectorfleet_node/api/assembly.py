@@ -15,7 +15,7 @@ from vectorfleet.schema import CollectionSchema
 from vectorfleet.topology import CollectionTopology, StorageLocation
 from vectorfleet_node import logs
 from vectorfleet_node.api.auth import PeerSecret
-from vectorfleet_node.api.backpressure import WRITE_BYTES, WriteBudget
+from vectorfleet_node.api.backpressure import Limits, WriteBudget
 from vectorfleet_node.api.host import Environment, HostedShard
 from vectorfleet_node.api.node import Node
 from vectorfleet_node.api.peers import Peers
@@ -35,6 +35,7 @@ from vectorfleet_node.storage.store import Store
 
 LOCAL_COMMIT_WINDOW = 0.005
 REMOTE_COMMIT_WINDOW = 0.05
+FOLDER_SCRUB_SECONDS = 7 * 86_400.0
 _REMOTE = ("s3://", "gs://", "az://")
 
 
@@ -60,22 +61,20 @@ class Upkeep:
     """How a node keeps its segment files. cache_bytes: their budget; None: the disk's size.
 
     scrub_seconds: for one look at every byte of a shard, 0: never. scrub_rate: bytes a second at most, for one shard.
+    scrub_store_seconds: as scrub_seconds, for the copies in the store; None: a week in a folder, never in a bucket,
+    which does so itself and charges for reading.
     """
 
     cache_bytes: int | None = None
     scrub_seconds: float = ShardSettings.scrub_seconds
     scrub_rate: int = ShardSettings.scrub_rate
+    scrub_store_seconds: float | None = None
 
-
-@dataclass(frozen=True)
-class Limits:
-    """What writes may take, in bytes. writes: those in progress on this node. growing, reserve: as `ShardSettings` has
-    them, for each shard that it leads.
-    """
-
-    writes: int = WRITE_BYTES
-    growing: int = ShardSettings.growing_bytes
-    reserve: int = ShardSettings.reserve_bytes
+    def of_store(self, remote: bool) -> float:
+        """Seconds for one look at the store's copies."""
+        if self.scrub_store_seconds is not None:
+            return self.scrub_store_seconds
+        return 0.0 if remote else FOLDER_SCRUB_SECONDS
 
 
 @dataclass(frozen=True)
@@ -101,9 +100,7 @@ class Assembly:
             open_store=lambda location: self._open(location, metrics),
             adopt=_adopt,
             keeper=_keeper,
-            make_replica=lambda hosted: self._replica(
-                hosted, node.topology.addresses().get(node.name, ""), engine, metrics, budget
-            ),
+            make_replica=lambda hosted: self._replica(hosted, node, engine, metrics, budget),
         )
         rng = random.Random()  # noqa: S311 - spreads load and elections; no secret depends on it
         write_budget = WriteBudget(self.limits.writes, lambda reason: metrics.writes_refused.labels(reason).inc())
@@ -118,14 +115,19 @@ class Assembly:
         return ObservedStore(renewing, observe, time.monotonic)
 
     def _replica(
-        self, hosted: HostedShard, address: str, engine: Engine, metrics: Metrics, budget: CacheBudget
+        self, hosted: HostedShard, node: Node, engine: Engine, metrics: Metrics, budget: CacheBudget
     ) -> ShardReplica:
         remote = hosted.topology.storage.url.startswith(_REMOTE)
+        shards = len(hosted.topology.shards_on(self.identity.node))
         log = logs.logger().bind(collection=hosted.topology.name, shard=hosted.shard)
 
         def rotten(file: str, problem: str) -> None:
             metrics.rotten_blocks.inc()
             log.warning("rotten file set aside", file=file, problem=problem)
+
+        def compacted(size: int) -> None:
+            metrics.compactions.inc()
+            metrics.compaction_bytes.inc(size)
 
         return ShardReplica(
             hosted.store,
@@ -135,7 +137,7 @@ class Assembly:
             engine,
             hosted.cache,
             owner=self.identity.owner,
-            address=address,
+            address=node.topology.addresses().get(node.name, ""),
             clock=SystemClock(),
             sleep=asyncio.sleep,
             new_id=new_id,
@@ -143,7 +145,8 @@ class Assembly:
                 commit_window=REMOTE_COMMIT_WINDOW if remote else LOCAL_COMMIT_WINDOW,
                 scrub_seconds=self.upkeep.scrub_seconds,
                 scrub_rate=self.upkeep.scrub_rate,
-                growing_bytes=self.limits.growing,
+                scrub_store_seconds=self.upkeep.of_store(remote),
+                growing_bytes=self.limits.growing_of_shard(shards),
                 reserve_bytes=self.limits.reserve,
             ),
             observer=Observer(
@@ -153,8 +156,12 @@ class Assembly:
                 rotten=rotten,
                 scrubbed=metrics.scrubbed_bytes.inc,
                 refused=lambda reason: metrics.writes_refused.labels(reason).inc(),
+                flushed=metrics.flush_bytes.inc,
+                compacted=compacted,
+                collected=lambda kind, count: metrics.collected_objects.labels(kind).inc(count),
             ),
             budget=budget,
+            fleet_format=lambda: node.fleet_format(hosted.topology.name, hosted.shard),
         )
 
 
