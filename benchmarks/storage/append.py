@@ -16,7 +16,7 @@ from typing import Final
 
 import numpy as np
 
-from benchmarks.storage import bare, shards
+from benchmarks.storage import bare, memory, shards
 from benchmarks.storage.figures import Figure, Report, file_system, median
 from benchmarks.storage.load import BATCH, DIMENSIONS, described, pace, saturate
 from benchmarks.storage.metered import MeteredStore
@@ -56,7 +56,9 @@ class Bench:
     async def full(self) -> Round:
         """One round under full load."""
         async with _Turn(self._folder, NEVER_FLUSHED) as turn:
+            memory.touch_memory()
             seconds = await saturate(turn.replica, self._parts)
+            memory.touch_memory()
             raw = await asyncio.to_thread(bare.create_files, turn.folder / "bare", turn.store.log_sizes[1:])
         rows = len(self._parts) * BATCH
         return Round(rows / seconds, rows / sum(raw))
@@ -64,7 +66,9 @@ class Bench:
     async def half(self, rows_per_second: float) -> Paced:
         """One round under the load given."""
         async with _Turn(self._folder, NEVER_FLUSHED) as turn:
+            memory.touch_memory()
             latencies = await pace(turn.replica, self._parts, rows_per_second / BATCH)
+            memory.touch_memory()
             creates = await asyncio.to_thread(bare.create_files, turn.folder / "bare", turn.store.log_sizes[1:])
         return Paced(latencies, creates)
 

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import obstore
 
-from benchmarks.storage import shards
+from benchmarks.storage import memory, shards
 from benchmarks.storage.append import NEVER_FLUSHED, Round
 from benchmarks.storage.figures import Figure, Report, file_system, median
 from benchmarks.storage.gateway import Gateway, gateway
@@ -43,7 +43,9 @@ async def one_round(server: Gateway, folder: Path, number: int, parts: list[Upse
     collection = shards.schema(DIMENSIONS)
     async with shards.leading(store, collection, folder / f"cache-{number}", SETTINGS) as replica:
         before = len(store.log_sizes)
+        memory.touch_memory()
         seconds = await saturate(replica, parts)
+        memory.touch_memory()
         raw = await bare_puts(server.bare(f"bare-{number}"), store.log_sizes[before:])
     rows = len(parts) * BATCH
     return Round(rows / seconds, rows / raw)

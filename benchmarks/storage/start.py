@@ -15,7 +15,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
 
-from benchmarks.storage import bare, caches, shards
+from benchmarks.storage import bare, memory, shards
 from benchmarks.storage.figures import Figure, Report, file_system, median
 from vectorfleet.schema import IndexType
 from vectorfleet_node.shard.settings import ShardSettings
@@ -73,13 +73,13 @@ async def run(folder: Path, *, rounds: int, rows: int, index: IndexType) -> Repo
         files = sorted(path for path in cache.rglob("*") if path.is_file())
         size = sum(path.stat().st_size for path in files)
         for _ in range(rounds):
-            dropped = caches.drop(files)
+            dropped = memory.make_cold(files)
             reads.append(bare.read_files(files))
-            caches.drop(files)
+            memory.make_cold(files)
             warm.append(_open(data, cache, index))
-            caches.drop(files)
+            memory.make_cold(files)
             copies.append(_copy(files, Path(scratch, "copy")))
-            caches.drop(files)
+            memory.make_cold(files)
             cold.append(_open(data, empty, index))
             shutil.rmtree(empty)
     about = (
