@@ -20,7 +20,7 @@ from vectorfleet.calls import Call
 from vectorfleet.errors import VectorFleetError
 from vectorfleet.readers import Source
 from vectorfleet.requests import Fields, Keys, Vectors
-from vectorfleet.retry import Attempts, RetryPolicy
+from vectorfleet.retry import Attempts, RetryPolicy, Told
 from vectorfleet.schema import FieldSchema, VectorSchema
 from vectorfleet.session import Session
 from vectorfleet.v1.vectorfleet_pb2_grpc import VectorFleetStub
@@ -201,6 +201,7 @@ class AsyncClient:
         in_flight: int = 4,
         skip: int = 0,
         progress: loading.Progress | None = None,
+        full: Told | None = None,
         session: Session | None = None,
         timeout: float = 120.0,
     ) -> LoadResult:
@@ -222,7 +223,7 @@ class AsyncClient:
         try:
             while upload := await asyncio.to_thread(next, uploads, None):
                 call = requests.upsert(used, collection, upload.keys, upload.vectors, upload.fields, "")
-                waiting.append((len(upload.keys), asyncio.create_task(self._run(call, timeout, loading.PATIENT))))
+                waiting.append((len(upload.keys), asyncio.create_task(self._run(call, timeout, loading.PATIENT, full))))
                 if len(waiting) >= in_flight:
                     await wait()
             while waiting:
@@ -235,8 +236,10 @@ class AsyncClient:
             await asyncio.gather(*(write for _, write in waiting), return_exceptions=True)
         return LoadResult(stored - skip, time.monotonic() - began)
 
-    async def _run(self, call: Call[Result], timeout: float | None, retry: RetryPolicy | None = None) -> Result:
-        attempts = Attempts(retry or self._retry, self._timeout if timeout is None else timeout)
+    async def _run(
+        self, call: Call[Result], timeout: float | None, retry: RetryPolicy | None = None, full: Told | None = None
+    ) -> Result:
+        attempts = Attempts(retry or self._retry, self._timeout if timeout is None else timeout, full)
         return call.finish([await self._send(call, request, attempts) for request in call.requests])
 
     async def _send(self, call: Call[Any], request: Any, attempts: Attempts) -> Any:

@@ -20,7 +20,7 @@ from vectorfleet.calls import Call
 from vectorfleet.errors import VectorFleetError
 from vectorfleet.readers import Source
 from vectorfleet.requests import Fields, Keys, Vectors
-from vectorfleet.retry import Attempts, RetryPolicy
+from vectorfleet.retry import Attempts, RetryPolicy, Told
 from vectorfleet.schema import FieldSchema, VectorSchema
 from vectorfleet.session import Session
 from vectorfleet.v1.vectorfleet_pb2_grpc import VectorFleetStub
@@ -222,13 +222,15 @@ class Client:
         in_flight: int = 4,
         skip: int = 0,
         progress: loading.Progress | None = None,
+        full: Told | None = None,
         session: Session | None = None,
         timeout: float = 120.0,
     ) -> LoadResult:
         """Writes all rows of `source` (see `vectorfleet.open_source`), `in_flight` batches at a time.
 
-        `timeout` is for each batch. Where a key occurs twice in the source, which of the two wins is undefined. Raises
-        LoadFailed, whose `stored` is the `skip` to go on with; loading rows again is harmless.
+        `timeout` is for each batch. Where a key occurs twice in the source, which of the two wins is undefined. `full`
+        is told, from any thread, each time that a batch waits because the server has no room. Raises LoadFailed, whose
+        `stored` is the `skip` to go on with; loading rows again is harmless.
         """
         began = time.monotonic()
         used = session or self.session
@@ -248,7 +250,7 @@ class Client:
             try:
                 for upload in uploads:
                     call = requests.upsert(used, collection, upload.keys, upload.vectors, upload.fields, "")
-                    waiting.append((len(upload.keys), pool.submit(self._run, call, timeout, loading.PATIENT)))
+                    waiting.append((len(upload.keys), pool.submit(self._run, call, timeout, loading.PATIENT, full)))
                     if len(waiting) >= in_flight:
                         wait()
                 while waiting:
@@ -257,8 +259,10 @@ class Client:
                 raise loading.stopped(error, stored) from error
         return LoadResult(stored - skip, time.monotonic() - began)
 
-    def _run(self, call: Call[Result], timeout: float | None, retry: RetryPolicy | None = None) -> Result:
-        attempts = Attempts(retry or self._retry, self._timeout if timeout is None else timeout)
+    def _run(
+        self, call: Call[Result], timeout: float | None, retry: RetryPolicy | None = None, full: Told | None = None
+    ) -> Result:
+        attempts = Attempts(retry or self._retry, self._timeout if timeout is None else timeout, full)
         return call.finish([self._send(call, request, attempts) for request in call.requests])
 
     def _send(self, call: Call[Any], request: Any, attempts: Attempts) -> Any:

@@ -6,7 +6,7 @@
     ├── AlreadyExists          a collection of that name with another schema
     ├── FailedPrecondition     the server is not in a state to do this (e.g. a session token of another collection)
     ├── Unauthenticated, PermissionDenied
-    ├── ResourceExhausted      too much for the server; back off
+    ├── ResourceExhausted      the server has no room, or the request is too large for it
     ├── DeadlineExceeded       no answer in time; of a write: its outcome is unknown
     ├── Unavailable            retries did not help; `missing_shards` as far as the server said
     │   └── WriteFailed        a write that did not land everywhere; `parts` names the keys, `landed` the rest
@@ -35,7 +35,12 @@ MISSING_SHARDS = "SHARDS_UNAVAILABLE"  # reason of the ErrorInfo whose metadata[
 
 
 class VectorFleetError(Exception):
-    """Base of all errors of this package; `str()` is one sentence for a human."""
+    """Base of all errors of this package; `str()` is one sentence for a human.
+
+    `retry_after`: seconds after which the server expects to have room again; None when it said nothing of the kind.
+    """
+
+    retry_after: float | None = None
 
 
 class InvalidArgument(VectorFleetError, ValueError):
@@ -67,7 +72,7 @@ class PermissionDenied(VectorFleetError):
 
 
 class ResourceExhausted(VectorFleetError):
-    """The server is over a limit; fewer or smaller requests may pass."""
+    """The server is over a limit, which the message names; with a `retry_after` the client has tried again in vain."""
 
 
 class DeadlineExceeded(VectorFleetError, TimeoutError):
@@ -178,8 +183,14 @@ _SIMPLE: dict[grpc.StatusCode, type[VectorFleetError]] = {
 
 def from_status(failure: Failure, request_id: str = "") -> VectorFleetError:
     """The error for a failed call; `request_id` is that of the write, "" for reads."""
-    message = failure.details() or failure.code().name
     details = _details(failure)
+    error = _error(failure, details, request_id)
+    error.retry_after = _retry_after(details)
+    return error
+
+
+def _error(failure: Failure, details: list[Any], request_id: str) -> VectorFleetError:
+    message = failure.details() or failure.code().name
     for detail in details:
         if detail.Is(pb.WriteFailure.DESCRIPTOR):
             return _write_failed(message, _unpacked(detail, pb.WriteFailure()), request_id)
@@ -225,6 +236,14 @@ def _missing_shards(details: list[Any]) -> list[int]:
         for shard in info.metadata["shards"].split(",")
         if shard.isdecimal()
     ]
+
+
+def _retry_after(details: list[Any]) -> float | None:
+    for detail in details:
+        if detail.Is(error_details_pb2.RetryInfo.DESCRIPTOR):
+            delay: float = _unpacked(detail, error_details_pb2.RetryInfo()).retry_delay.ToMilliseconds() / 1000
+            return delay
+    return None
 
 
 def _write_failed(message: str, failure: Any, request_id: str) -> WriteFailed:

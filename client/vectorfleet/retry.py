@@ -1,9 +1,9 @@
 """When a failed call is tried again. Used by both clients around every request.
 
-UNAVAILABLE and ABORTED are retried, and so is an attempt that got no answer while there is time to ask another node. A
-read may be repeated; a write is sent again as the same bytes, so with the same request id and floor, and a node applies
-an id once. The trap: a loop that makes a new request id per attempt
-doubles rows.
+UNAVAILABLE and ABORTED are retried, and so is an attempt that got no answer while there is time to ask another node,
+and a refusal for lack of room (RESOURCE_EXHAUSTED) when the server says how long to wait. A read may be repeated; a
+write is sent again as the same bytes, so with the same request id and floor, and a node applies an id once. The trap: a
+loop that makes a new request id per attempt doubles rows.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from vectorfleet.errors import DeadlineExceeded, Failure, VectorFleetError, from
 
 RETRIED = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.ABORTED)
 SHORTEST_ATTEMPT = 1.0  # seconds
+LATEST = 1.5  # times the wait that the server asked for: clients that it sent away together come back one by one
+Told = Callable[[VectorFleetError], None]
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,7 @@ class RetryPolicy:
     """At most `attempts` within the call's timeout, with waits of `first` seconds that grow by `factor` to `longest`.
 
     Each wait is shortened by up to half at random, so that clients that failed together do not come back together.
+    Where the server says how long to wait, that counts instead, and only the timeout ends the attempts.
     """
 
     attempts: int = 8
@@ -35,16 +38,21 @@ class RetryPolicy:
 
 
 class Attempts:
-    """The attempts of one call of the user's. `timeout` is in seconds and covers all of them."""
+    """The attempts of one call of the user's. `timeout` is in seconds and covers all of them.
+
+    full: told each refusal for lack of room that is going to be waited out.
+    """
 
     def __init__(
         self,
         policy: RetryPolicy,
         timeout: float,
+        full: Told | None = None,
         clock: Callable[[], float] = time.monotonic,
         uniform: Callable[[float, float], float] = random.uniform,
     ) -> None:
         self._policy = policy
+        self._full = full
         self._clock = clock
         self._uniform = uniform
         self._deadline = clock() + timeout
@@ -68,6 +76,8 @@ class Attempts:
     def pause(self, failure: Failure, request_id: str = "") -> float:
         """Seconds to wait before trying again; raises what the user gets when there is nothing left to try."""
         error = from_status(failure, request_id)
+        if error.retry_after is not None and failure.code() in (*RETRIED, grpc.StatusCode.RESOURCE_EXHAUSTED):
+            return self._wait_for_room(error, error.retry_after)
         self._failures += 1
         if isinstance(error, DeadlineExceeded):
             if self._failures < self._policy.attempts and self.remaining() > 0:
@@ -80,4 +90,13 @@ class Attempts:
         wait *= self._uniform(0.5, 1.0)
         if self._failures >= self._policy.attempts or wait >= self.remaining():
             raise error
+        return wait
+
+    def _wait_for_room(self, error: VectorFleetError, seconds: float) -> float:
+        self._last = error
+        wait = max(seconds, self._policy.first) * self._uniform(1.0, LATEST)
+        if wait >= self.remaining():
+            raise error
+        if self._full is not None:
+            self._full(error)
         return wait

@@ -21,6 +21,9 @@ from typing import Any
 
 import grpc
 import numpy as np
+from google.protobuf.duration_pb2 import Duration
+from google.rpc import error_details_pb2, status_pb2
+from grpc_status import rpc_status
 from numpy.typing import NDArray
 
 from vectorfleet import columns
@@ -28,6 +31,21 @@ from vectorfleet.errors import InvalidArgument
 from vectorfleet.partition import Key
 from vectorfleet.v1 import vectorfleet_pb2 as pb
 from vectorfleet.v1.vectorfleet_pb2_grpc import VectorFleetServicer, add_VectorFleetServicer_to_server
+
+
+@dataclass(frozen=True)
+class _Fault:
+    method: str
+    code: grpc.StatusCode
+    late: bool = False  # after the work was done
+    retry_after: float | None = None
+
+    def refusal(self, seconds: float) -> status_pb2.Status:
+        delay = Duration()
+        delay.FromMilliseconds(round(1000 * seconds))
+        status = status_pb2.Status(code=self.code.value[0], message="the server is full, as the test asked")
+        status.details.add().Pack(error_details_pb2.RetryInfo(retry_delay=delay))
+        return status
 
 
 @dataclass
@@ -53,7 +71,7 @@ class FakeFleet:
     def __init__(self) -> None:
         self.calls: dict[str, int] = {}
         self.requests: list[Any] = []
-        self._faults: list[tuple[str, grpc.StatusCode, bool]] = []
+        self._faults: list[_Fault] = []
         self.lock = threading.Lock()
         self._server = grpc.server(ThreadPoolExecutor(8), options=[("grpc.max_receive_message_length", 64 << 20)])
         add_VectorFleetServicer_to_server(_Servicer(self), self._server)  # type: ignore[no-untyped-call]
@@ -75,11 +93,15 @@ class FakeFleet:
 
     def fail(self, method: str, times: int = 1, code: grpc.StatusCode = grpc.StatusCode.UNAVAILABLE) -> None:
         """The next `times` calls of `method` (e.g. "Search") fail with `code` and change nothing."""
-        self._faults += [(method, code, False)] * times
+        self._faults += [_Fault(method, code)] * times
+
+    def fill(self, method: str, times: int = 1, retry_after: float = 0.05) -> None:
+        """The next `times` calls of `method` find no room and are told to come back after `retry_after` seconds."""
+        self._faults += [_Fault(method, grpc.StatusCode.RESOURCE_EXHAUSTED, retry_after=retry_after)] * times
 
     def lose_replies(self, method: str, times: int = 1) -> None:
         """The next `times` calls of `method` are done and answered UNAVAILABLE: the node died before it replied."""
-        self._faults += [(method, grpc.StatusCode.UNAVAILABLE, True)] * times
+        self._faults += [_Fault(method, grpc.StatusCode.UNAVAILABLE, late=True)] * times
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
@@ -87,13 +109,12 @@ class FakeFleet:
         with self.lock:
             yield
 
-    def _arrived(self, method: str, request: Any) -> tuple[grpc.StatusCode, bool] | None:
+    def _arrived(self, method: str, request: Any) -> _Fault | None:
         self.calls[method] = self.calls.get(method, 0) + 1
         self.requests.append(request)
-        for place, (wanted, code, late) in enumerate(self._faults):
-            if wanted == method:
-                del self._faults[place]
-                return code, late
+        for place, fault in enumerate(self._faults):
+            if fault.method == method:
+                return self._faults.pop(place)
         return None
 
 
@@ -107,8 +128,10 @@ class _Servicer(VectorFleetServicer):
     def _answer(self, method: str, request: Any, context: grpc.ServicerContext, work: Callable[[], Any]) -> Any:
         with self._fleet.lock:
             fault = self._fleet._arrived(method, request)
-            if fault is not None and not fault[1]:
-                context.abort(fault[0], "a fault asked for by the test")
+            if fault is not None and fault.retry_after is not None:
+                context.abort_with_status(rpc_status.to_status(fault.refusal(fault.retry_after)))
+            if fault is not None and not fault.late:
+                context.abort(fault.code, "a fault asked for by the test")
             try:
                 reply = work()
             except InvalidArgument as error:
@@ -116,7 +139,7 @@ class _Servicer(VectorFleetServicer):
             except KeyError as error:
                 context.abort(grpc.StatusCode.NOT_FOUND, f"no collection {error}")
             if fault is not None:
-                context.abort(fault[0], "the reply was lost, as the test asked")
+                context.abort(fault.code, "the reply was lost, as the test asked")
             return reply
 
     def CreateCollection(self, request: pb.CreateCollectionRequest, context: grpc.ServicerContext) -> Any:  # noqa: N802

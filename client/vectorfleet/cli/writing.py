@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -59,7 +60,13 @@ def load(
             _create_for(client, collection, source, metric, shards)
         with _progress(f"loading {collection}") as progress:
             loaded = client.load(
-                collection, source, batch_size=batch_size, in_flight=in_flight, skip=skip, progress=progress
+                collection,
+                source,
+                batch_size=batch_size,
+                in_flight=in_flight,
+                skip=skip,
+                progress=progress,
+                full=_Notice(),
             )
     rate = loaded.rows / max(loaded.seconds, 1e-9)
     if as_json:
@@ -78,6 +85,17 @@ def _create_for(client: Client, collection: str, source: Source, metric: str, sh
     ]
     fields = [FieldSchema.model_validate({"name": name, "type": kind}) for name, kind in found.fields.items()]
     client.create_collection(collection, key=found.key, vectors=vectors, fields=fields, shards=shards)
+
+
+class _Notice:
+    """Says once that the server has no room, on standard error; called from the threads of a load."""
+
+    def __init__(self) -> None:
+        self._calls = itertools.count()
+
+    def __call__(self, error: Exception) -> None:
+        if next(self._calls) == 0:
+            typer.echo(f"vectorfleet: the server is full, waiting: {error}", err=True)
 
 
 class _progress:  # noqa: N801 - a context manager that reads like a function

@@ -17,6 +17,7 @@ from vectorfleet import (
     FieldType,
     InvalidArgument,
     NotFound,
+    ResourceExhausted,
     RetryPolicy,
     ServerError,
     Session,
@@ -85,6 +86,20 @@ def test_a_lost_reply_does_not_double_a_write(client: Client, fleet: FakeFleet) 
     assert fleet.calls["Upsert"] == 3
     assert len(sent) == 1, "a retry is the same bytes: same request id, same floor"
     assert written.positions == {0: 2}, "applied once"
+
+
+def test_a_write_waits_for_a_full_server_and_is_sent_again_as_the_same_bytes(client: Client, fleet: FakeFleet) -> None:
+    fleet.fill("Upsert", times=12)  # more than a policy has attempts
+    client.upsert("things", ["a"], AXES[:1])
+    assert fleet.calls["Upsert"] == 13
+    assert len({request.SerializeToString() for request in fleet.requests}) == 1
+
+
+def test_a_server_that_stays_full_is_told_as_such(client: Client, fleet: FakeFleet) -> None:
+    fleet.fill("Upsert", retry_after=1000)
+    with pytest.raises(ResourceExhausted, match="the server is full") as told:
+        client.upsert("things", ["a"], AXES[:1])
+    assert told.value.retry_after == 1000
 
 
 def test_reads_are_retried_until_they_succeed(client: Client, fleet: FakeFleet) -> None:

@@ -45,6 +45,12 @@ async def test_a_lost_reply_does_not_double_a_write(client: AsyncClient, fleet: 
     assert written.positions == {0: 2}
 
 
+async def test_a_write_waits_for_a_full_server(client: AsyncClient, fleet: FakeFleet) -> None:
+    fleet.fill("Upsert", times=2)
+    await client.upsert("things", ["a"], AXES[:1])
+    assert fleet.calls["Upsert"] == 3
+
+
 async def test_errors_are_the_same(client: AsyncClient, fleet: FakeFleet) -> None:
     fleet.fail("Count", times=9)
     with pytest.raises(Unavailable):

@@ -23,6 +23,7 @@ class Shell:
     """Runs the command in this process against the fake fleet."""
 
     def __init__(self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+        self.errors = ""  # of the last run
         self._capsys = capsys
         self._monkeypatch = monkeypatch
 
@@ -32,6 +33,7 @@ class Shell:
         with pytest.raises(SystemExit) as ended:
             main()
         out, err = self._capsys.readouterr()
+        self.errors = err
         assert ended.value.code == code, err
         return err if code else out
 
@@ -110,6 +112,19 @@ def test_status_shows_collections_and_every_copy(loaded: Shell) -> None:
     assert "fake (leader)" in text
     assert "50" in text
     assert loaded.json("status", "things")[0]["shards"][0]["replicas"][0]["rows"] == 50
+
+
+def test_a_load_into_a_full_server_says_once_that_it_waits(loaded: Shell, fleet: FakeFleet, tmp_path: Path) -> None:
+    np.save(tmp_path / "more.npy", VECTORS)
+    fleet.fill("Upsert", times=6)
+    assert "50 rows" in loaded.run("load", "more", str(tmp_path / "more.npy"), "--create", "--batch-size", "10")
+    assert loaded.errors.startswith("vectorfleet: the server is full, waiting: ")
+    assert loaded.errors.count("\n") == 1
+    fleet.fill("Upsert", times=4, retry_after=1000)
+    text = loaded.run("load", "more", str(tmp_path / "more.npy"), code=1)
+    assert "the server is full" in text
+    assert "go on with skip=0" in text
+    assert text.count("\n") == 1
 
 
 def test_create_makes_a_collection_with_fields(shell: Shell) -> None:

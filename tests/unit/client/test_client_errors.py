@@ -8,9 +8,19 @@ from typing import Any
 import grpc
 import pytest
 from google.protobuf import any_pb2
+from google.protobuf.duration_pb2 import Duration
 from google.rpc import error_details_pb2, status_pb2
 
-from vectorfleet import DeadlineExceeded, InvalidArgument, RetryPolicy, ServerError, Session, Unavailable, WriteFailed
+from vectorfleet import (
+    DeadlineExceeded,
+    InvalidArgument,
+    ResourceExhausted,
+    RetryPolicy,
+    ServerError,
+    Session,
+    Unavailable,
+    WriteFailed,
+)
 from vectorfleet.calls import Call
 from vectorfleet.errors import MISSING_SHARDS, from_status
 from vectorfleet.partition import shard_of
@@ -109,14 +119,14 @@ class Clock:
 
 
 def attempts(timeout: float, clock: Clock, **policy: float) -> Attempts:
-    return Attempts(RetryPolicy(**policy), timeout, clock, lambda low, high: high)  # type: ignore[arg-type]
+    return Attempts(RetryPolicy(**policy), timeout, clock=clock, uniform=lambda low, high: high)  # type: ignore[arg-type]
 
 
 def test_waits_grow_to_a_limit_and_are_shortened_at_random() -> None:
     down = Failed(grpc.StatusCode.UNAVAILABLE, "down")
     trying = attempts(100, Clock(), attempts=6, first=0.1, factor=2, longest=0.5)
     assert [trying.pause(down) for _ in range(5)] == pytest.approx([0.1, 0.2, 0.4, 0.5, 0.5])
-    shortest = Attempts(RetryPolicy(first=0.1), 100, Clock(), lambda low, high: low)
+    shortest = Attempts(RetryPolicy(first=0.1), 100, clock=Clock(), uniform=lambda low, high: low)
     assert shortest.pause(down) == pytest.approx(0.05)
 
 
@@ -184,3 +194,47 @@ def test_every_key_of_a_failed_part_is_named_though_the_server_listed_some(metho
     with pytest.raises(WriteFailed) as told:
         call.judged(failure, attempts(1.0, Clock(), attempts=1), request)
     assert list(told.value.parts[0].keys) == failed
+
+
+def full(seconds: float, code: grpc.StatusCode = grpc.StatusCode.RESOURCE_EXHAUSTED, *more: Any) -> Failed:
+    delay = Duration()
+    delay.FromMilliseconds(round(1000 * seconds))
+    return Failed(code, "memory is full", [*more, error_details_pb2.RetryInfo(retry_delay=delay)])
+
+
+@pytest.mark.parametrize("code", [grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.UNAVAILABLE])
+def test_a_server_without_room_is_asked_again_when_it_said_and_as_long_as_there_is_time(code: grpc.StatusCode) -> None:
+    clock = Clock()
+    trying = attempts(60, clock, attempts=2)
+    for _ in range(10):
+        assert trying.pause(full(3, code)) == pytest.approx(4.5)
+    clock.now += 56
+    with pytest.raises((ResourceExhausted, Unavailable), match="memory is full") as told:
+        trying.pause(full(3, code))
+    assert told.value.retry_after == 3
+
+
+def test_clients_that_were_sent_away_together_do_not_come_back_before_they_were_told() -> None:
+    earliest = Attempts(RetryPolicy(), 100, clock=Clock(), uniform=lambda low, high: low)
+    assert earliest.pause(full(3)) == 3
+    assert earliest.pause(full(0)) > 0
+
+
+def test_too_much_for_the_server_is_not_tried_again_unless_it_says_when() -> None:
+    with pytest.raises(ResourceExhausted, match="larger than max"):
+        attempts(60, Clock()).pause(Failed(grpc.StatusCode.RESOURCE_EXHAUSTED, "message larger than max"))
+
+
+def test_a_write_that_found_no_room_until_the_end_names_its_keys_and_what_was_full() -> None:
+    trying = attempts(2, Clock())
+    with pytest.raises(WriteFailed, match="memory is full") as told:
+        trying.pause(full(5, grpc.StatusCode.RESOURCE_EXHAUSTED, WRITE_FAILURE), "request")
+    assert (told.value.retry_after, told.value.request_id) == (5, "request")
+    assert [part.shard for part in told.value.parts] == [2, 3]
+
+
+def test_time_that_runs_out_while_the_server_is_full_says_that_it_was_full() -> None:
+    trying = attempts(60, Clock(), attempts=1)
+    trying.pause(full(3))
+    with pytest.raises(ResourceExhausted, match="memory is full"):
+        trying.pause(SILENCE)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from vectorfleet import Client, InvalidArgument, LoadFailed, from_arrays
+from vectorfleet import Client, InvalidArgument, LoadFailed, ResourceExhausted, VectorFleetError, from_arrays
 from vectorfleet.testing import FakeFleet
 
 ROWS = 500
@@ -29,6 +29,14 @@ def test_a_load_rides_out_failures_and_doubles_nothing(client: Client, fleet: Fa
     client.load("things", from_arrays(VECTORS), batch_size=50)
     assert fleet.calls["Upsert"] == 10 + 7
     assert client.describe("things").shards[0].replicas[0].position == 1 + 10, "each batch was applied once"
+
+
+def test_a_load_tells_each_wait_for_room_and_goes_on(client: Client, fleet: FakeFleet) -> None:
+    fleet.fill("Upsert", times=5)
+    told: list[VectorFleetError] = []
+    loaded = client.load("things", from_arrays(VECTORS), batch_size=50, full=told.append)
+    assert loaded.rows == len(VECTORS)
+    assert [type(error) for error in told] == [ResourceExhausted] * 5
 
 
 def test_a_load_that_stops_says_where_to_go_on(client: Client) -> None:
