@@ -20,7 +20,7 @@ demo: $(LOCKED) $(DEMO_LOCKED) ## Boot a cluster, install the chart, load 117,00
 	$(BIN)/python -m demo up
 
 .PHONY: test
-test: check mutants-fast e2e ## Everything: format, lint, types, layers, unit tests, some mutants, then end-to-end tests on a real Kubernetes
+test: check mutants-fast sim e2e ## Everything: format, lint, types, layers, unit tests, some mutants, the simulation, then end-to-end tests on a real Kubernetes
 
 ##@ While you work
 .PHONY: check
@@ -29,6 +29,14 @@ check: format-check lint types layers generated unit ## The inner loop, under tw
 .PHONY: unit
 unit: $(LOCKED) ## Unit tests
 	$(BIN)/python -m pytest tests/unit -q -n 4
+
+.PHONY: sim
+sim: $(LOCKED) ## Two minutes of the deterministic simulation of a shard
+	$(BIN)/python -m pytest tests/sim -q -s
+
+.PHONY: soak
+soak: $(LOCKED) ## The simulation from a random seed on, SECONDS=600 long
+	$(BIN)/python -m tests.sim --seconds $(or $(SECONDS),600)
 
 .PHONY: e2e
 e2e: $(LOCKED) ## End-to-end tests (E2E=tests/e2e/test_x.py for some of them)

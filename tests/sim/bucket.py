@@ -16,6 +16,18 @@ Result = TypeVar("Result")
 _REMEMBERED = 64  # changes
 
 
+class Truth(Protocol):
+    """What is in the store at this moment."""
+
+    witness: Witness | None
+
+    def get(self, key: str) -> bytes | None:
+        """An object."""
+
+    def keys(self, prefix: str) -> list[str]:
+        """All keys with the prefix, ascending."""
+
+
 class Witness(Protocol):
     """Told of every change before anybody else."""
 
@@ -64,7 +76,7 @@ class Bucket:
             _at_once(self._store.delete(key))
             self._changes.append((self._now(), key, False))
 
-    def keys(self, prefix: str = "") -> list[str]:
+    def keys(self, prefix: str) -> list[str]:
         """All keys with the prefix, ascending."""
         return _at_once(self._store.list(prefix))
 

@@ -21,17 +21,28 @@ from .loop import Process, current_process
 from .network import Network, Request
 from .nodes import SHARD, UID, Node
 from .tracing import Trace
+from .volume import Volume
 
 _JOBS: Final = {"Sealer.seal": "seal", "merge": "merge", "open_segment": "open"}  # functions that run in threads
+_SELDOM: Final = ("fence", "publish", "pin", "marker", "delete")  # so their ambushes are laid more often
 
 
 class Chaos:
     """Trouble until it is cancelled; `end` then makes every node well again."""
 
     def __init__(
-        self, nodes: Sequence[Node], network: Network, source: random.Random, events: Counter[str], trace: Trace
+        self,
+        nodes: Sequence[Node],
+        network: Network,
+        volume: Volume | None,
+        power_lost: Callable[[], None],
+        source: random.Random,
+        events: Counter[str],
+        trace: Trace,
     ) -> None:
         self._nodes = list(nodes)
+        self._volume = volume
+        self._power_lost = power_lost
         self._network = network
         self._random = source
         self._events = events
@@ -41,10 +52,19 @@ class Chaos:
         network.sending = self._before_request
         for node in nodes:
             node.on_job = self._before_job
+        if volume is not None:
+            volume.on_cut = lambda: self._crash(self._nodes[0])
+
+    def begin(self) -> None:
+        """Starts all nodes."""
+        for node in self._nodes:
+            self._start(node, keep_cache=True)
 
     async def run(self) -> None:
         """Something every few seconds, for ever."""
         actions = [self._crash, self._pause, self._set_ambush, self._cut, self._jump, self._stop]
+        if self._volume is not None:
+            actions[3:4] = [self._trouble_the_volume]
         while True:
             await asyncio.sleep(self._random.random() * 4)
             action = self._random.choices(actions, [2, 2, 10, 2, 1, 1])[0]
@@ -53,6 +73,10 @@ class Chaos:
     def end(self) -> None:
         """Everybody is up and nobody is threatened."""
         self._ambush = ""
+        self._network.mend()
+        if self._volume is not None:
+            self._volume.mend()
+            self._nodes[0].kill()  # only a restart heals a store whose sync has failed
         for node in self._nodes:
             if node.process is None:
                 self._restart(node)
@@ -64,6 +88,8 @@ class Chaos:
             self._events["crash"] += 1
             self._events["crash during a merge"] += node.merges
             node.kill()
+            if self._volume is not None and self._random.random() < 0.5:
+                self._volume.cut()
             self._later(self._random.random() * 4, self._restart, node)
 
     def _stop(self, node: Node) -> None:
@@ -82,7 +108,15 @@ class Chaos:
             keep = self._random.random() < 0.7
             if keep and self._random.random() < 0.2:
                 self._rot(node.folder)
-            node.start(keep_cache=keep)
+            if self._volume is not None:
+                self._volume.switch_on(self._random)
+                self._power_lost()
+            self._start(node, keep_cache=keep)
+
+    def _start(self, node: Node, *, keep_cache: bool) -> None:
+        node.start(keep_cache=keep_cache)
+        if node.process is None:
+            self._later(1, self._restart, node)
 
     def _pause(self, node: Node) -> None:
         if node.up and node.process is not None:
@@ -101,12 +135,20 @@ class Chaos:
         self._trace("network", f"is cut from {'everybody' if everybody else node.name}")
         self._network.cut("" if everybody else node.name, self._random.random() * 8)
 
+    def _trouble_the_volume(self, _: Node) -> None:
+        assert self._volume is not None
+        if self._random.random() < 0.7:
+            self._volume.cut_soon(self._random.randint(1, 40), after_link=self._random.random() < 0.6)
+        else:
+            self._volume.fill(self._random.randint(0, 3000))
+            self._later(self._random.random() * 6, self._volume.empty)
+
     def _jump(self, node: Node) -> None:
         self._events["clock jump"] += 1
         node.clock.jumped += (self._random.random() - 0.5) * 7200
 
     def _set_ambush(self, _: Node) -> None:
-        self._ambush = self._random.choice(STEPS)
+        self._ambush = self._random.choice([*STEPS, *_SELDOM, *_SELDOM])
 
     def _rot(self, folder: Path) -> None:
         files = sorted(path for path in folder.iterdir() if path.stat().st_size) if folder.exists() else []
@@ -117,9 +159,14 @@ class Chaos:
         body[int(self._random.random() * len(body))] ^= 1 << int(self._random.random() * 8)
         self._events["rot in a cache"] += 1
         self._trace("disk", f"rots {path.name}")
+        path.unlink()  # who has mapped it keeps the old bytes: only dead processes have
         path.write_bytes(body if self._random.random() < 0.5 else body[: len(body) // 2])
 
     def _before_request(self, sender: Process, request: Request) -> None:
+        if request.kind == "list" and request.key.startswith(paths.manifests_prefix(SHARD)):
+            self._events["reload of a node that fell behind"] += any(
+                node.follows for node in self._nodes if node.process is sender
+            )
         if self._ambush:
             self._spring(sender.name, _step_of(request))
 

@@ -63,7 +63,7 @@ async def collect_all(users: Users) -> None:
         number += 1
         await _write_one(users, f"last.{number}")
         await _insist(users, lambda replica: replica.flush())
-        await asyncio.sleep(5)
+        await asyncio.sleep(2)
 
 
 async def _write_one(users: Users, name: str) -> None:

@@ -40,7 +40,7 @@ RARE: Final = (
     "write in doubt",
     "retry that found its first attempt in the log",
     "write sent twice at once",
-    "write cancelled by its deadline",
+    "call cancelled by its deadline",
     "too old",
     "refused: memory",
     "refused: queue",
@@ -66,7 +66,6 @@ RARE: Final = (
     "small marker",
     "large marker",
     "pin",
-    "pin refused",
     "pinned position read",
     # ambushes
     *(f"crash before {step}" for step in STEPS),

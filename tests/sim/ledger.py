@@ -75,6 +75,14 @@ class Ledger:
         self._fold(record)
         return record
 
+    def drop_last(self) -> None:
+        """The last record was never durable, and is gone."""
+        bodies = [self.first[position] for position in range(1, self.tail)]
+        fresh = Ledger(self.uid, self.shard, self.sent, self.never)
+        for position, body in enumerate(bodies, 1):
+            fresh.append(position, body)
+        vars(self).update(vars(fresh))
+
     def _fold(self, record: Record) -> None:
         rows = self.states[-1]
         match record.body:

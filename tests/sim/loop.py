@@ -11,7 +11,6 @@ When nothing is left to do, time jumps to the next timer; when there is none, or
 from __future__ import annotations
 
 import asyncio
-import gc
 import heapq
 import random
 from collections import deque
@@ -112,13 +111,12 @@ class SimulatedLoop(asyncio.BaseEventLoop):
                 if not task.done():
                     task._log_destroy_pending = False  # type: ignore[attr-defined]
                     with suppress(BaseException):
-                        task.get_coro().close()  # type: ignore[union-attr]
+                        task.get_coro().close()
             process.tasks.clear()
             process.queue.clear()
         self._timers.clear()
         self._buried.clear()
         self._dead.clear()
-        gc.collect()
 
     # What asyncio asks of an event loop.
 
@@ -132,20 +130,22 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         current_process().keep(task)
         return task
 
-    def call_soon(self, callback: Any, *args: Any, context: Context | None = None) -> asyncio.Handle:
+    def call_soon(self, callback: Any, *args: Any, context: Context | None = None) -> asyncio.Handle:  # type: ignore[override]
         """Queues a callback with the process of its context."""
         context = context or copy_context()
         handle = asyncio.Handle(callback, args, self, context)
         self._enqueue(context[_PROCESS], handle)
         return handle
 
-    call_soon_threadsafe = call_soon
+    call_soon_threadsafe = call_soon  # type: ignore[assignment]
 
-    def call_later(self, delay: float, callback: Any, *args: Any, context: Context | None = None) -> asyncio.TimerHandle:
+    def call_later(  # type: ignore[override]
+        self, delay: float, callback: Any, *args: Any, context: Context | None = None
+    ) -> asyncio.TimerHandle:
         """Queues a callback for later."""
         return self.call_at(self._now + delay, callback, *args, context=context)
 
-    def call_at(self, when: float, callback: Any, *args: Any, context: Context | None = None) -> asyncio.TimerHandle:
+    def call_at(self, when: float, callback: Any, *args: Any, context: Context | None = None) -> asyncio.TimerHandle:  # type: ignore[override]
         """Queues a callback for a time."""
         context = context or copy_context()
         handle = asyncio.TimerHandle(when, callback, args, self, context)
@@ -153,7 +153,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         heapq.heappush(self._timers, (when, self._count, context[_PROCESS], handle))
         return handle
 
-    def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:
+    def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:  # type: ignore[override]
         """Runs the function inline after a while. Like a thread, it may go on after its waiter was cancelled."""
         future = self.create_future()
         slow = self._random() < _SLOW_JOB
@@ -212,10 +212,12 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         if not process.alive:
             return
         try:
-            result = func(*args)
-        except Exception as error:  # noqa: BLE001: it belongs to whoever waits for the thread
-            if not future.cancelled():
-                future.set_exception(error)
+            result, error = func(*args), None
+        except Exception as raised:  # noqa: BLE001 - it belongs to whoever waits for the thread
+            result, error = None, raised
+        if not process.alive or future.cancelled():
+            return
+        if error is not None:
+            future.set_exception(error)
         else:
-            if not future.cancelled():
-                future.set_result(result)
+            future.set_result(result)

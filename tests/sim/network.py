@@ -90,13 +90,19 @@ class Network:
 
     async def send(self, request: Request) -> Any:
         """The store's answer; StoreUnavailable or StoreFull."""
-        sender = current_process()
-        self.calls += 1
-        self.sending(sender, request)
+        sender = self.announce(request)
         reply: asyncio.Future[Any] = self._loop.create_future()
         if sender.alive:
             self._carry(sender, request, reply)
         return await reply
+
+    def announce(self, request: Request) -> Process:
+        """Counts a request. Its sender, who may have been killed by this."""
+        sender = current_process()
+        self.calls += 1
+        self.sending(sender, request)
+        self._trace(sender.name, str(request))
+        return sender
 
     def damage(self, key: str, body: bytes) -> bytes:
         """A download's bytes as they arrive."""
@@ -121,8 +127,8 @@ class Network:
 
     def _carry(self, sender: Process, request: Request, reply: asyncio.Future[Any]) -> None:
         fate, there = self._fate(request), self._latency()
-        self._trace(sender.name, f"{request}{' ' + fate if fate else ''}")
         if fate:
+            self._trace(sender.name, f"{request}: {fate}")
             self._count(fate, request)
         if fate in ("lost request", "late request", "lost reply"):
             self._tell(self.faults.patience * (0.5 + self._random()), reply, StoreUnavailable(f"{request}: no answer"))

@@ -18,8 +18,9 @@ from vectorfleet_node.shard.replica import ShardReplica
 from vectorfleet_node.shard.settings import Observer, ShardSettings
 from vectorfleet_node.shard.view import ShardView
 from vectorfleet_node.storage.log import Log
-from vectorfleet_node.storage.store import Store
+from vectorfleet_node.storage.store import StorageError, Store
 
+from .disk import PowerCut
 from .loop import Process, SimulatedLoop
 from .tracing import Trace
 
@@ -59,7 +60,7 @@ class Node:
         self,
         name: str,
         loop: SimulatedLoop,
-        store: Store,
+        make_store: Callable[[], Store],
         folder: Path,
         source: random.Random,
         settings: ShardSettings,
@@ -75,7 +76,7 @@ class Node:
         self.stopping = False
         self.on_job: Callable[[Node, str], None] = lambda _node, _job: None
         self._loop = loop
-        self._store = store
+        self._make_store = make_store
         self.folder = folder
         self._random = source
         self._settings = settings
@@ -95,12 +96,17 @@ class Node:
         return self.replica is not None and self.replica.leads
 
     @property
+    def follows(self) -> bool:
+        """Whether it has loaded the shard and does not lead it."""
+        return self.replica is not None and self.replica.report().position > 0 and not self.replica.leads
+
+    @property
     def merges(self) -> bool:
         """Whether a compaction is under way."""
         return self.replica is not None and self.replica.report().compaction != ""
 
     def start(self, *, keep_cache: bool = True) -> None:
-        """A new process, with a new owner id."""
+        """A new process, with a new owner id; none when its volume fails it."""
         if not keep_cache:
             shutil.rmtree(self.folder, ignore_errors=True)
         self.starts += 1
@@ -108,6 +114,11 @@ class Node:
         process.on_job = lambda job: self.on_job(self, job)
         self.stopping = False
         self._trace(self.name, f"starts, cache {'kept' if keep_cache else 'lost'}")
+        try:
+            self._store = self._make_store()
+        except (StorageError, PowerCut):
+            self.kill()
+            return
         self.replica = process.context.run(self._make_replica)
         self._loop.spawn(process, self.replica.start())
 
@@ -123,12 +134,13 @@ class Node:
     ) -> asyncio.Task[None]:
         """Runs an operation as the node's server would; `done` gets its result or exception, if the node lives on."""
         replica = self.replica
-        assert self.process is not None and replica is not None
+        assert self.process is not None
+        assert replica is not None
 
         async def run() -> None:
             try:
                 outcome: object = await operation(replica)
-            except Exception as error:  # noqa: BLE001: the caller judges it
+            except Exception as error:  # noqa: BLE001 - the caller judges it
                 outcome = error
             done(outcome)
 
@@ -138,7 +150,7 @@ class Node:
         """The shard at a pinned position, loaded beside the replica. Call it on the node."""
         self._pinned_reads += 1
         folder = self.folder.with_name(f"{self.name}-pinned-{self._pinned_reads}")
-        cache = SegmentCache(self._store, SHARD, folder, _ENGINE, SCHEMA, lambda: None)
+        cache = SegmentCache(self._store, SHARD, folder, _ENGINE, SCHEMA, Observer())
         await cache.prepare()
         log = Log(self._store, UID, SHARD, sleep=asyncio.sleep)
         loader = Loader(self._store, log, cache, uid=UID, shard=SHARD, collection=SCHEMA, sleep=asyncio.sleep)
@@ -173,4 +185,3 @@ class Node:
 
     def _count(self, event: str) -> None:
         self._events[event] += 1
-

@@ -14,7 +14,7 @@ from vectorfleet_node.storage import manifest as manifests
 from vectorfleet_node.storage import paths
 from vectorfleet_node.storage.record import Fence, Pin, Publish, Record, decode
 
-from .bucket import Bucket
+from .bucket import Truth
 from .ledger import Ledger, Row, Rows, Write
 from .violation import Violation
 
@@ -22,24 +22,28 @@ from .violation import Violation
 class Oracle:
     """A `bucket.Witness`, and the clients' notary."""
 
-    def __init__(self, bucket: Bucket, ledger: Ledger, events: Counter[str]) -> None:
+    def __init__(self, truth: Truth, ledger: Ledger, events: Counter[str]) -> None:
         self.ledger = ledger
         self.pinned: dict[str, tuple[int, int]] = {}  # name -> (manifest, through) of pins that must hold
         self.acked = 0  # the highest position acknowledged
         self.read = 0  # the highest position a strong read has shown
+        self.shown = 0  # the highest position any read has shown
         self.acks: list[tuple[float, int]] = []  # when, and the highest position acknowledged by then
-        self._bucket = bucket
+        self._truth = truth
         self._events = events
         self._shard = ledger.shard
         self._format = 1
+        self._unpublished: set[int] = set()
         self._files: dict[int, set[str]] = {}  # of published and pinned manifests
-        bucket.witness = self
+        truth.witness = self
 
     # What happens in the store.
 
     def created(self, key: str, body: bytes) -> None:
         """See `Witness`."""
         position = paths.number_of(key)
+        if position is not None and key.startswith(paths.manifests_prefix(self._shard)):
+            self._unpublished.add(position)
         if "/boundary/" in key:
             self._events["small marker" if "/boundary/1/" in key else "large marker"] += 1
         if position is None or not key.startswith(paths.log_prefix(self._shard)):
@@ -51,8 +55,8 @@ class Oracle:
         match record.body:
             case Publish():
                 self._published(record, record.body)
-            case Pin(name=name):
-                self._events["pin" if name in self.ledger.pins else "pin refused"] += 1
+            case Pin():
+                self._events["pin"] += 1
             case Fence(format=written) if position > 1:
                 self._events["format raised"] += written > self._format
                 self._format = max(self._format, written)
@@ -83,7 +87,7 @@ class Oracle:
             self._events["segment file collected"] += 1
         elif key.startswith(paths.boundary(self._shard, 1, 0)[:-1]):
             block = int(key.rpartition("/")[2]) * logs.SMALL_BLOCK // logs.LARGE_BLOCK
-            if self._bucket.get(paths.boundary(self._shard, 2, block)) is None:
+            if self._truth.get(paths.boundary(self._shard, 2, block)) is None:
                 raise Violation(f"{key} is deleted before the large marker is there")
 
     def _kept_manifests(self) -> set[int]:
@@ -91,7 +95,7 @@ class Oracle:
 
     def _deleting_slot(self, position: int) -> None:
         ledger = self.ledger
-        if self._bucket.get(paths.log_slot(self._shard, position)) != ledger.first.get(position):
+        if self._truth.get(paths.log_slot(self._shard, position)) != ledger.first.get(position):
             return  # what somebody wrote there again after its collection
         if position > ledger.boundary:
             raise Violation(f"slot {position} is deleted; the boundary is {ledger.boundary}")
@@ -102,7 +106,7 @@ class Oracle:
                 raise Violation(f"slot {position} is deleted; pin {name} keeps ({manifest}, {through}]")
         small = paths.boundary(self._shard, 1, position // logs.SMALL_BLOCK)
         large = paths.boundary(self._shard, 2, position // logs.LARGE_BLOCK)
-        if self._bucket.get(small) is None and self._bucket.get(large) is None:
+        if self._truth.get(small) is None and self._truth.get(large) is None:
             raise Violation(f"slot {position} is deleted before a marker is there")
         self._events["slot collected"] += 1
 
@@ -110,14 +114,39 @@ class Oracle:
         before = [position for position in self.ledger.published if position != publish.manifest]
         if publish.boundary > max(before, default=0):
             raise Violation(f"record {record.position} raises the boundary to {publish.boundary}, beyond {before}")
-        data = self._bucket.get(paths.manifest(self._shard, publish.manifest))
-        if data is None or manifests.stored_crc(data) != publish.crc:
-            raise Violation(f"record {record.position} publishes manifest {publish.manifest}, which is not there")
-        names = self.ledger.named_files(publish.manifest, data)
-        for name in sorted(names):
-            if self._bucket.get(paths.segment(self._shard, name)) is None:
-                raise Violation(f"manifest {publish.manifest} is published and {name} is missing")
-        self._files[publish.manifest] = names
+        self._unpublished.discard(publish.manifest)
+        self._check_files(publish.manifest, publish.crc)
+
+    @property
+    def unpublished(self) -> int:
+        """How many manifests were made that no publish record names."""
+        return len(self._unpublished)
+
+    def _check_files(self, manifest: int, crc: int | None) -> None:
+        data = self._truth.get(paths.manifest(self._shard, manifest))
+        if data is None or (crc is not None and manifests.stored_crc(data) != crc):
+            raise Violation(f"manifest {manifest} counts, and it is not there")
+        self._files[manifest] = self.ledger.named_files(manifest, data)
+        for name in sorted(self._files[manifest]):
+            if self._truth.get(paths.segment(self._shard, name)) is None:
+                raise Violation(f"manifest {manifest} counts and {name} is missing")
+
+    def power_lost(self) -> None:
+        """Some of what was not durable is gone: nothing that anybody was told of may be among it."""
+        ledger, tail = self.ledger, self.ledger.tail
+        while ledger.tail > ledger.boundary and self._slot(ledger.tail) is None:
+            ledger.drop_last()
+        self._events["unsynced record lost"] += tail - ledger.tail
+        if ledger.tail < max(self.acked, self.shown):
+            raise Violation(f"the power cut lost position {max(self.acked, self.shown)}, which was told of")
+        for position in range(ledger.boundary + 1, ledger.tail + 1):
+            if self._slot(position) != ledger.first[position]:
+                raise Violation(f"slot {position} does not survive the power cut, slot {ledger.tail} does")
+        for manifest in sorted(self._kept_manifests()):
+            self._check_files(manifest, ledger.published.get(manifest))
+
+    def _slot(self, position: int) -> bytes | None:
+        return self._truth.get(paths.log_slot(self._shard, position))
 
     # What clients are told.
 
@@ -149,6 +178,7 @@ class Oracle:
             raise Violation(f"{what} shows position {view.position}; {at_least} was acknowledged before it began")
         if view.position > self.ledger.tail:
             raise Violation(f"{what} shows position {view.position}; the log ends at {self.ledger.tail}")
+        self.shown = max(self.shown, view.position)
         expected = self.ledger.states[view.position]
         found = rows_of(view)
         if found != {key: row for key, (_, row) in expected.items()}:
@@ -180,8 +210,8 @@ class Oracle:
         kept = self._kept_manifests()
         named = set[str]().union(*(self._files[manifest] for manifest in kept))
         prefix = paths.segments_prefix(self._shard)
-        manifests = self._bucket.keys(paths.manifests_prefix(self._shard))
-        files = self._bucket.keys(prefix)
+        manifests = self._truth.keys(paths.manifests_prefix(self._shard))
+        files = self._truth.keys(prefix)
         found = [key for key in manifests if paths.number_of(key) not in kept]
         return found + [key for key in files if key.removeprefix(prefix) not in named]
 

@@ -1,15 +1,20 @@
-"""Runs seeds. `python -m tests.sim` and the test call it, and whoever wants to know whether a mutant lives."""
+"""Runs seeds, in one process or several, for `__main__` and the tests. `run_seeds` tells whether a mutant lives."""
 
 from __future__ import annotations
 
 import gc
 import logging
+import multiprocessing
 import os
 import tempfile
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
+from typing import Final
 
 import pyarrow as pa
 
@@ -19,7 +24,10 @@ from vectorfleet_node.storage import log as logs
 from .violation import Violation
 from .world import World
 
-_TMPFS = Path("/dev/shm")  # noqa: S108: caches of simulated nodes need not survive anything
+CI_SECONDS: Final = 120.0
+CI_SEEDS: Final = 1000
+_COLLECT_EVERY: Final = 10  # seeds: the automatic collection is off, it costs more
+_TMPFS: Final = Path("/dev/shm")
 
 
 @dataclass(frozen=True)
@@ -32,6 +40,37 @@ class Outcome:
     digest: str
     events: Counter[str]
     violation: str
+
+
+@dataclass
+class Summary:
+    """Of many runs. fewest_calls: store calls of the shortest run."""
+
+    seeds: int = 0
+    calls: int = 0
+    fewest_calls: int = 1 << 62
+    events: Counter[str] = field(default_factory=Counter)
+    broken: list[Outcome] = field(default_factory=list)
+    seconds: float = 0.0  # of real time
+
+    def add(self, outcome: Outcome) -> None:
+        """One more run."""
+        self.seeds += 1
+        self.calls += outcome.calls
+        self.events += outcome.events
+        if outcome.violation:
+            self.broken.append(outcome)
+        else:
+            self.fewest_calls = min(self.fewest_calls, outcome.calls)
+
+    def join(self, other: Summary) -> None:
+        """The runs of another process."""
+        self.seeds += other.seeds
+        self.calls += other.calls
+        self.fewest_calls = min(self.fewest_calls, other.fewest_calls)
+        self.events += other.events
+        self.broken += other.broken
+        self.seconds = max(self.seconds, other.seconds)
 
 
 def prepare() -> None:
@@ -47,8 +86,9 @@ def prepare() -> None:
 
 
 def run_seed(seed: int, show: Callable[[str], None] | None = None) -> Outcome:
-    """One run; a Violation is in the outcome."""
-    with tempfile.TemporaryDirectory(prefix="vectorfleet-sim-", dir=_TMPFS if os.access(_TMPFS, os.W_OK) else None) as folder:
+    """One run; a Violation is in the outcome. show: gets what happens, line by line."""
+    scratch = _TMPFS if os.access(_TMPFS, os.W_OK) else None
+    with tempfile.TemporaryDirectory(prefix="vectorfleet-sim-", dir=scratch) as folder:
         world = World(seed, Path(folder), show)
         violation = ""
         try:
@@ -57,6 +97,8 @@ def run_seed(seed: int, show: Callable[[str], None] | None = None) -> Outcome:
             violation = str(broken)
         finally:
             world.loop.close()
+            if seed % _COLLECT_EVERY == 0:
+                gc.collect()
     return Outcome(seed, world.network.calls, world.loop.time(), world.trace.digest, world.events, violation)
 
 
@@ -64,3 +106,37 @@ def run_seeds(seeds: Iterable[int]) -> Outcome | None:
     """The first of the seeds that breaks a promise, None when none does."""
     prepare()
     return next((outcome for seed in seeds if (outcome := run_seed(seed)).violation), None)
+
+
+def run_for(seconds: float, first: int, processes: int) -> Summary:
+    """Runs the seeds from `first` on for that long, or until a promise is broken."""
+    summary = Summary()
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(processes, context) as pool:
+        shares = [pool.submit(_run_share, seconds, first + number, processes) for number in range(processes)]
+        for share in shares:
+            summary.join(share.result())
+    return summary
+
+
+def describe(summary: Summary) -> str:
+    """How much was run, and for each broken promise how to see it again."""
+    lines = [
+        f"{summary.seeds} seeds in {summary.seconds:.0f} s, {summary.calls} store calls, "
+        f"at least {summary.fewest_calls} in each"
+    ]
+    for outcome in summary.broken:
+        lines.append(f"seed {outcome.seed}: {outcome.violation}")
+        lines.append(f"    see it again: python -m tests.sim --seed {outcome.seed} --trace")
+    return "\n".join(lines)
+
+
+def _run_share(seconds: float, first: int, step: int) -> Summary:
+    began, summary = time.monotonic(), Summary()
+    prepare()
+    for seed in count(first, step):
+        summary.add(run_seed(seed))
+        summary.seconds = time.monotonic() - began
+        if summary.broken or summary.seconds >= seconds:
+            return summary
+    raise AssertionError("there are always more seeds")

@@ -19,16 +19,18 @@ from .chaos import Chaos
 from .ending import collect_all, converge, converged, progress
 from .ledger import Ledger
 from .loop import SimulatedLoop
-from .network import Network, NetworkStore
+from .network import Faults, Network, NetworkStore
 from .nodes import SHARD, UID, Node
 from .oracle import Oracle
 from .readers import pinner, reader
 from .tracing import Trace
 from .users import Users, elector
 from .violation import Violation
+from .volume import Volume
 from .writers import writer
 
-_STORE_CALLS: Final = 300  # at least so many in each run before calm
+_STORE_CALLS: Final = 250  # at least so many in each run before calm
+_ON_VOLUMES: Final = 5  # every fifth seed
 _LONGEST: Final = 3600.0  # virtual seconds of a run
 _SOON: Final = 200.0  # virtual seconds in which calm must bring progress
 
@@ -41,27 +43,34 @@ class World:
         self.events: Counter[str] = Counter()
         self.loop = SimulatedLoop(self.random, _LONGEST)
         self.trace = Trace(self.loop.time, show)
-        self.bucket = Bucket(self.loop.time)
         self.ledger = Ledger(UID, SHARD)
-        self.oracle = Oracle(self.bucket, self.ledger, self.events)
-        self.network = Network(self.loop, self.bucket, self.random, self.events, self.trace)
+        bucket = Bucket(self.loop.time)
+        self.network = Network(self.loop, bucket, self.random, self.events, self.trace)
+        self.volume = Volume(seed, self.network, self.events, self.trace) if seed % _ON_VOLUMES == 0 else None
+        self.oracle = Oracle(self.volume or bucket, self.ledger, self.events)
+        self._make_store = self.volume.open_store if self.volume else lambda: NetworkStore(self.network, bucket)
         self._folder = folder
         self._fleet_format = READABLE[0] if self.random.random() < 0.5 else FORMAT
         settings = _some_settings(self.random)
-        count = self.random.choice([2, 3, 3, 3, 4])
+        count = 1 if self.volume else self.random.choice([2, 3, 3, 3, 4])
         self.nodes = [self._make_node(f"node-{number}", settings) for number in range(count)]
         self.users = Users(self.loop, self.nodes, self.oracle, self.random, self.events)
 
     def run(self) -> None:
         """Violation when a promise was broken."""
-        self.bucket.create(paths.log_slot(SHARD, 1), genesis(UID, SHARD, bytes(16), 1))
-        self.loop.run(self._run())
+        try:
+            self.loop.run(self._run())
+        finally:
+            self.events["manifest that was never published"] += self.oracle.unpublished
+            if self.volume is not None:
+                self.events["failed fsync"] += self.volume.disk.fired["sync error"]
+                self.events["full disk"] += self.volume.disk.fired["full"]
 
     def _make_node(self, name: str, settings: ShardSettings) -> Node:
         return Node(
             name,
             self.loop,
-            NetworkStore(self.network, self.bucket),
+            self._make_store,
             self._folder / name,
             self.random,
             settings,
@@ -71,6 +80,8 @@ class World:
         )
 
     async def _run(self) -> None:
+        self.network.mend()
+        await self._make_store().create(paths.log_slot(SHARD, 1), genesis(UID, SHARD, bytes(16), 1))
         await self._hostile_time()
         await self._must(progress(self.users), "no write was acknowledged")
         await self._must(converge(self.users), "the nodes did not come to one state")
@@ -81,10 +92,12 @@ class World:
         await self._must(converged(self.users, self.nodes[0]), "a new node did not come up")
 
     async def _hostile_time(self) -> None:
-        users = self.users
-        for node in self.nodes:
-            node.start()
-        chaos = Chaos(self.nodes, self.network, self.random, self.events, self.trace)
+        users, volume = self.users, self.volume
+        self.network.faults = Faults()
+        if volume is not None:
+            volume.be_hostile()
+        chaos = Chaos(self.nodes, self.network, volume, self.oracle.power_lost, self.random, self.events, self.trace)
+        chaos.begin()
         actors = [users.spawn(writer(users, f"w{number}")) for number in range(3)]
         actors += [users.spawn(work) for work in (reader(users), reader(users), pinner(users), elector(users))]
         trouble = self.loop.spawn(self.loop.main, chaos.run())
@@ -94,7 +107,6 @@ class World:
                 self._fleet_format = FORMAT
         trouble.cancel()
         chaos.end()
-        self.network.mend()
         self.trace("world", "is calm")
         users.over = True
         await asyncio.gather(*actors)
@@ -113,12 +125,13 @@ def _some_settings(source: random.Random) -> ShardSettings:
         commit_window=source.choice([0.0, 0.01, 0.05]),
         batch_bytes=source.choice([1, 2000, 1 << 20]),
         queue_bytes=source.choice([1 << 20, 1 << 20, 6000]),
-        growing_bytes=source.choice([1 << 20, 1 << 20, 30_000]),
+        growing_bytes=source.choice([1 << 20, 1 << 20, 12_000]),
+        reserve_bytes=2000,
         seal_rows=source.randint(4, 16),
-        seal_idle=source.choice([1.0, 4.0]),
+        seal_idle=source.choice([1.6, 5.0]),
         publish_records=source.randint(10, 40),
         keep_manifests=source.choice([2, 2, 3]),
         tidy_idle=source.choice([3.0, 60.0]),
         poll=0.1,
-        poll_idle=source.choice([0.4, 2.0]),
+        poll_idle=source.choice([0.8, 3.0]),
     )

@@ -81,7 +81,9 @@ class _Sender:
         deadline = users.random.choice([0.3, 5.0, 20.0])
         try:
             position = await users.call(
-                users.any_node(), lambda replica: replica.append(request_id, self._floor, self._part, patience), deadline
+                users.any_node(),
+                lambda replica: replica.append(request_id, self._floor, self._part, patience),
+                deadline,
             )
         except (NoAnswer, InDoubt):
             users.events["write in doubt"] += 1
