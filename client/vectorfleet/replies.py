@@ -114,4 +114,8 @@ def _replica(info: pb.ReplicaInfo) -> ReplicaInfo:
         tuple(info.indexes),
         info.message,
         info.quarantined,
+        info.segments,
+        info.bytes,
+        info.live_bytes,
+        info.compaction,
     )

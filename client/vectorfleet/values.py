@@ -93,6 +93,10 @@ class ReplicaInfo:
     indexes: tuple[str, ...]
     message: str  # why it is not ready
     quarantined: int = 0  # damaged files that its node set aside
+    segments: int = 0
+    bytes: int = 0  # of the segments' files
+    live_bytes: int = 0  # of these, what is for live rows
+    compaction: str = ""  # what the leader merges now
 
 
 @dataclass(frozen=True)

@@ -115,6 +115,21 @@ class Metrics:
             ["operation", "outcome"],
             registry=self.registry,
         )
+        self.compactions = Counter("vectorfleet_node_compactions_total", "Finished merges", registry=self.registry)
+        self.flush_bytes = Counter(
+            "vectorfleet_node_flush_bytes_total", "Segment files written by flushes", registry=self.registry
+        )
+        self.compaction_bytes = Counter(
+            "vectorfleet_node_compaction_bytes_total",
+            "Segment files written by merges; this and what was flushed, over what was flushed: write amplification",
+            registry=self.registry,
+        )
+        self.collected_objects = Counter(
+            "vectorfleet_node_collected_objects_total",
+            "Objects that garbage collection deleted: log, manifest, segment or boundary",
+            ["kind"],
+            registry=self.registry,
+        )
         self.index_builds = Counter(
             "vectorfleet_node_index_builds_total", "Indexes built by this process", registry=self.registry
         )

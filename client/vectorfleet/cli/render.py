@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from vectorfleet.values import CollectionInfo, Hit, Row, SearchResult
+    from vectorfleet.values import CollectionInfo, Hit, ReplicaInfo, Row, SearchResult
 
 
 def print_json(value: Any) -> None:
@@ -73,7 +73,7 @@ def print_collections(collections: Iterable[CollectionInfo]) -> None:
 
 def print_shards(info: CollectionInfo) -> None:
     """One line per copy of a shard."""
-    table = _table("", ["shard", "node", "state", "rows", "growing", "position", "indexes", "message"])
+    table = _table("", ["shard", "node", "state", "rows", "growing", "position", "segments", "indexes", "message"])
     for shard in info.shards:
         for copy in shard.replicas:
             state = "ready" if copy.ready else "loading" if copy.reachable else "unreachable"
@@ -85,11 +85,17 @@ def print_shards(info: CollectionInfo) -> None:
                 f"{copy.rows:,}",
                 f"{copy.growing_rows:,}",
                 f"{copy.position:,}",
+                f"{copy.segments:,}",
                 ", ".join(copy.indexes),
-                _cell(copy.message or (f"{copy.quarantined} damaged files set aside" if copy.quarantined else "")),
+                _cell(copy.message or _condition(copy)),
             )
         table.add_section()
     _print(table)
+
+
+def _condition(copy: ReplicaInfo) -> str:
+    """What is worth a word about a copy that is well."""
+    return f"{copy.quarantined} damaged files set aside" if copy.quarantined else copy.compaction
 
 
 def _table(title: str, columns: Iterable[str]) -> Table:
@@ -97,7 +103,7 @@ def _table(title: str, columns: Iterable[str]) -> Table:
     from rich.table import Table
 
     table = Table(title=title or None, box=box.SIMPLE_HEAD, title_justify="left")
-    numbers = {"score", "rows", "growing", "position", "shards", "shard"}
+    numbers = {"score", "rows", "growing", "position", "segments", "shards", "shard"}
     for column in columns:
         table.add_column(_cell(column), justify="right" if column in numbers else "left", overflow="fold")
     return table

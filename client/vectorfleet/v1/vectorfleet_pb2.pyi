@@ -354,7 +354,7 @@ class ShardInfo(_message.Message):
     def __init__(self, id: _Optional[int] = ..., replicas: _Optional[_Iterable[_Union[ReplicaInfo, _Mapping]]] = ...) -> None: ...
 
 class ReplicaInfo(_message.Message):
-    __slots__ = ("node", "reachable", "ready", "leader", "position", "rows", "growing_rows", "indexes", "message", "quarantined")
+    __slots__ = ("node", "reachable", "ready", "leader", "position", "rows", "growing_rows", "indexes", "message", "quarantined", "segments", "bytes", "live_bytes", "compaction")
     NODE_FIELD_NUMBER: _ClassVar[int]
     REACHABLE_FIELD_NUMBER: _ClassVar[int]
     READY_FIELD_NUMBER: _ClassVar[int]
@@ -365,6 +365,10 @@ class ReplicaInfo(_message.Message):
     INDEXES_FIELD_NUMBER: _ClassVar[int]
     MESSAGE_FIELD_NUMBER: _ClassVar[int]
     QUARANTINED_FIELD_NUMBER: _ClassVar[int]
+    SEGMENTS_FIELD_NUMBER: _ClassVar[int]
+    BYTES_FIELD_NUMBER: _ClassVar[int]
+    LIVE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    COMPACTION_FIELD_NUMBER: _ClassVar[int]
     node: str
     reachable: bool
     ready: bool
@@ -375,4 +379,8 @@ class ReplicaInfo(_message.Message):
     indexes: _containers.RepeatedScalarFieldContainer[str]
     message: str
     quarantined: int
-    def __init__(self, node: _Optional[str] = ..., reachable: _Optional[bool] = ..., ready: _Optional[bool] = ..., leader: _Optional[bool] = ..., position: _Optional[int] = ..., rows: _Optional[int] = ..., growing_rows: _Optional[int] = ..., indexes: _Optional[_Iterable[str]] = ..., message: _Optional[str] = ..., quarantined: _Optional[int] = ...) -> None: ...
+    segments: int
+    bytes: int
+    live_bytes: int
+    compaction: str
+    def __init__(self, node: _Optional[str] = ..., reachable: _Optional[bool] = ..., ready: _Optional[bool] = ..., leader: _Optional[bool] = ..., position: _Optional[int] = ..., rows: _Optional[int] = ..., growing_rows: _Optional[int] = ..., indexes: _Optional[_Iterable[str]] = ..., message: _Optional[str] = ..., quarantined: _Optional[int] = ..., segments: _Optional[int] = ..., bytes: _Optional[int] = ..., live_bytes: _Optional[int] = ..., compaction: _Optional[str] = ...) -> None: ...

@@ -7,7 +7,7 @@ import random
 import secrets
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from vectorfleet.descriptor import CollectionDescriptor
@@ -87,7 +87,7 @@ class Assembly:
     credentials: Callable[[], Credentials]
     connect: Callable[[StorageLocation, Credentials], Store] = open_store
     upkeep: Upkeep = Upkeep()
-    limits: Limits = Limits()
+    limits: Limits = field(default_factory=Limits)
 
     def build(self) -> tuple[Node, Metrics]:
         """A node that has not started, and its metrics."""
@@ -118,7 +118,7 @@ class Assembly:
         self, hosted: HostedShard, node: Node, engine: Engine, metrics: Metrics, budget: CacheBudget
     ) -> ShardReplica:
         remote = hosted.topology.storage.url.startswith(_REMOTE)
-        shards = len(hosted.topology.shards_on(self.identity.node))
+        growing = self.limits.growing_of_shard(len(hosted.topology.shards_on(self.identity.node)))
         log = logs.logger().bind(collection=hosted.topology.name, shard=hosted.shard)
 
         def rotten(file: str, problem: str) -> None:
@@ -146,7 +146,8 @@ class Assembly:
                 scrub_seconds=self.upkeep.scrub_seconds,
                 scrub_rate=self.upkeep.scrub_rate,
                 scrub_store_seconds=self.upkeep.of_store(remote),
-                growing_bytes=self.limits.growing_of_shard(shards),
+                growing_bytes=growing,
+                seal_bytes=min(ShardSettings.seal_bytes, growing // 4),
                 reserve_bytes=self.limits.reserve,
             ),
             observer=Observer(

@@ -28,6 +28,9 @@ def shard_report(report: ReplicaReport) -> peer_pb2.ShardReport:
         indexes=report.indexes,
         message=report.message,
         quarantined=report.quarantined,
+        segments=report.segments,
+        live_bytes=report.live_bytes,
+        compaction=report.compaction,
     )
 
 
@@ -46,6 +49,10 @@ def _replica(node: str, report: peer_pb2.ShardReport | None, reachable: bool) ->
         indexes=report.indexes,
         message=report.message,
         quarantined=report.quarantined,
+        segments=report.segments,
+        bytes=report.bytes,
+        live_bytes=report.live_bytes,
+        compaction=report.compaction,
     )
 
 
