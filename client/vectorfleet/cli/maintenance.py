@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -12,6 +13,8 @@ import typer
 from vectorfleet.cli import Failure, options, render
 
 if TYPE_CHECKING:
+    from vectorfleet_node.maintenance.findings import Report
+    from vectorfleet_node.maintenance.repair import Repair
     from vectorfleet_node.storage.store import Store
 
 CANNOT_TELL = 2  # exit code: the store is away, the credentials are wrong, there is no collection
@@ -91,27 +94,73 @@ async def _show(store: Store, url: str, only: int | None, start: int, limit: int
 def fsck(
     url: Url,
     shard: Shard = None,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Rebuild what can be rebuilt without loss; no node may be running.")
+    ] = False,
+    accept_loss: Annotated[
+        bool, typer.Option("--accept-loss", help="With --repair: save what can be read, and say what was lost.")
+    ] = False,
     endpoint: Endpoint = "",
     region: Region = "",
     as_json: options.Json = False,
 ) -> None:
     """Check every object of a collection: checksums, chain, rows, what is missing and what is left over.
 
-    Reads only. Exit code 0: clean; 1: damage; 2: it could not be checked.
+    Reads only, unless --repair is given. Exit code 0: clean; 1: damage; 2: it could not be checked.
 
     [bold]vectorfleet fsck s3://bucket/articles[/bold]
     """
+    if accept_loss and not repair:
+        raise typer.BadParameter("it says what --repair may do; give both", param_hint="--accept-loss")
     with _told("fsck"):
-        from vectorfleet_node.maintenance.check import check_collection
         from vectorfleet_node.maintenance.location import locate, open_location
-        from vectorfleet_node.maintenance.render_report import print_report, report_json, told_progress
+        from vectorfleet_node.maintenance.render_report import print_repairs, print_report, report_json
 
-        store = open_location(locate(url, endpoint, region), read_only=True)
-        with told_progress() as progress:
-            report = asyncio.run(check_collection(store, url, only=shard, progress=progress))
+        location = locate(url, endpoint, region)
+        store = open_location(location, read_only=True)
+        report = _check(store, url, shard)
+        if not as_json:
+            print_report(report)
+        repairs = None
+        if repair and not report.clean:
+            writable = partial(open_location, location, read_only=False)
+            repairs, report = _repair(store, writable, url, report, accept_loss)
+            if not as_json:
+                print_repairs(repairs)
+                print_report(report)
     if as_json:
-        render.print_json(report_json(report))
-    else:
-        print_report(report)
+        told = [] if repairs is None else [each.as_json() for each in repairs]
+        render.print_json({**report_json(report), "repairs": told})
     if not report.clean:
         raise typer.Exit(1)
+
+
+def _check(store: Store, url: str, shard: int | None) -> Report:
+    from vectorfleet_node.maintenance.check import check_collection
+    from vectorfleet_node.maintenance.render_report import told_progress
+
+    with told_progress() as progress:
+        return asyncio.run(check_collection(store, url, only=shard, progress=progress))
+
+
+def _repair(
+    store: Store, writable: Callable[[], Store], url: str, report: Report, accept_loss: bool
+) -> tuple[list[Repair], Report]:
+    import secrets
+
+    from vectorfleet.descriptor import CLAIM_EXPIRY_SECONDS
+    from vectorfleet_node.api.assembly import SystemClock
+    from vectorfleet_node.engine.cpu import CpuEngine
+    from vectorfleet_node.maintenance.render_report import told_progress
+    from vectorfleet_node.maintenance.repair import Tools, repair_collection
+
+    def watching(holder: object) -> None:
+        seconds = int(CLAIM_EXPIRY_SECONDS)
+        typer.echo(f"the data is claimed by {holder}: looking for {seconds} s whether it is in use", err=True)
+
+    def new_id() -> str:
+        return secrets.token_hex(16)
+
+    with told_progress() as progress:
+        tools = Tools(SystemClock(), asyncio.sleep, new_id, CpuEngine(), writable, watching, progress)
+        return asyncio.run(repair_collection(store, url, report, tools, accept_loss=accept_loss))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -21,6 +22,7 @@ from vectorfleet.descriptor import (
 )
 from vectorfleet.partition import KEY_HASH
 from vectorfleet_node.maintenance.findings import Finding, Kind, Report, Severity, ShardReport
+from vectorfleet_node.maintenance.rewriting import QUARANTINE_PREFIX
 from vectorfleet_node.maintenance.shardcheck import ShardCheck
 from vectorfleet_node.maintenance.slots import read_slot
 from vectorfleet_node.storage import paths
@@ -29,7 +31,6 @@ from vectorfleet_node.storage.collection import read_descriptor
 from vectorfleet_node.storage.probe import PROBE_PREFIX
 from vectorfleet_node.storage.store import DataLoss, Store, StoreNotFound
 
-QUARANTINE_PREFIX: Final = "quarantine/"
 _ATTEMPTS: Final = 3
 
 Progress = Callable[[str, int, int], None]  # what is being checked, how much is done, of how much
@@ -39,12 +40,16 @@ def _silent(_: str, __: int, ___: int) -> None:
     pass
 
 
-async def check_collection(store: Store, url: str, *, only: int | None = None, progress: Progress = _silent) -> Report:
-    """What is there and what is wrong with it.
+@dataclass(frozen=True)
+class Look:
+    """The collection's own objects. report: what is wrong with them; descriptor: None when shards cannot be checked."""
 
-    StoreNotFound when there is nothing at the URL; ValueError when there is no shard `only`; any StorageError of the
-    store itself, which then could not be checked. Damage is in the report, never raised.
-    """
+    report: Report
+    descriptor: CollectionDescriptor | None
+
+
+async def look_at(store: Store, url: str) -> Look:
+    """Checks everything but the shards. Raises as `check_collection`."""
     report = Report(url)
     keys = await store.list("")
     if not [key for key in keys if not key.startswith((QUARANTINE_PREFIX, PROBE_PREFIX))]:
@@ -52,15 +57,27 @@ async def check_collection(store: Store, url: str, *, only: int | None = None, p
     if TOMBSTONE_OBJECT in keys:
         left = len(keys) - 1
         report.findings.append(Finding(Kind.DELETED, TOMBSTONE_OBJECT, f"{left} other objects are left"))
-        return report
+        return Look(report, None)
     descriptor = await _descriptor(store, report, keys)
+    if descriptor is not None:
+        report.uid = descriptor.uid
+        _strangers(report, keys, descriptor.collection.shards)
+    return Look(report, descriptor)
+
+
+async def check_collection(store: Store, url: str, *, only: int | None = None, progress: Progress = _silent) -> Report:
+    """What is there and what is wrong with it.
+
+    StoreNotFound when there is nothing at the URL; ValueError when there is no shard `only`; any StorageError of the
+    store itself, which then could not be checked. Damage is in the report, never raised.
+    """
+    look = await look_at(store, url)
+    report, descriptor = look.report, look.descriptor
     if descriptor is None:
         return report
-    report.uid = descriptor.uid
     shards = descriptor.collection.shards
     if only is not None and only >= shards:
         raise ValueError(f"--shard is {only}; the collection has the shards 0 to {shards - 1}")
-    _strangers(report, keys, shards)
     with tempfile.TemporaryDirectory(prefix="vectorfleet-fsck-") as folder:
         for shard in range(shards) if only is None else [only]:
             report.shards.append(await _shard(store, descriptor, shard, Path(folder), progress))

@@ -161,9 +161,9 @@ def _check_indexes(folder: Path, entry: SegmentEntry, collection: CollectionSche
         if index is None:
             found.append((Kind.FILE_WRONG, entry.rows.name, f"the segment has no index of {schema.name}"))
         elif index.file.name not in bad:
+            path, shape = folder / index.file.name, (entry.count, schema.dimensions)
             try:
-                shape = (entry.count, schema.dimensions)
-                check_header(folder / index.file.name, index.kind, schema.metric, shape)
-            except ValueError as error:
+                check_header(path, index.kind, schema.metric, shape, len(CheckedFile.open(path).data))
+            except (ValueError, DataLoss) as error:
                 found.append((Kind.FILE_WRONG, index.file.name, str(error)))
     return found

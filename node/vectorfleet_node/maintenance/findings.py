@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from enum import Enum, StrEnum
 from typing import Any, Final
 
+from vectorfleet_node.maintenance.facts import ShardFacts
+
 _OFFSET: Final = re.compile(r"\boffset (\d+)")
 
 
@@ -54,9 +56,9 @@ class Kind(Enum):
     RECORD_ORDER = _Told(
         Severity.DAMAGE, "the record is whole and does not belong here: replicas that need it stop before it", _REPAIR
     )
-    RECORD_NEWER = _Told(
+    NEWER = _Told(
         Severity.WARNING,
-        "a newer version wrote this record; this version cannot check it or what follows from it",
+        "a newer version wrote this; this version cannot check it or what follows from it",
         "run the fsck of that version",
     )
     FENCE_MISSING = _Told(
@@ -158,6 +160,7 @@ class ShardReport:
     files: int = 0
     bytes: int = 0
     rows: int | None = None
+    facts: ShardFacts = field(default_factory=ShardFacts)
     findings: list[Finding] = field(default_factory=list)
 
     def add(self, kind: Kind, key: str, problem: str, *, position: int | None = None, size: int | None = None) -> None:

@@ -7,98 +7,29 @@ fence and never what a pin keeps. What lies unreadable below all that is garbage
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
-from vectorfleet_node.maintenance import words
+from vectorfleet_node.maintenance.facts import Controls, Fact
 from vectorfleet_node.maintenance.findings import Kind, ShardReport
-from vectorfleet_node.maintenance.slots import Inventory, Slot
+from vectorfleet_node.maintenance.slots import Inventory
 from vectorfleet_node.storage import paths
 from vectorfleet_node.storage.log import LARGE_BLOCK, SMALL_BLOCK
-from vectorfleet_node.storage.manifest import Manifest
-from vectorfleet_node.storage.record import Batch, Fence, Pin, Publish, Record, Unpin
-
-
-@dataclass(frozen=True)
-class Fact:
-    """A slot that holds something, its rows left out. record: None when it cannot be read; of a batch, without rows."""
-
-    position: int
-    size: int
-    chain: int
-    record: Record | None
-    kind: str
-    problem: str
-    newer: bool
-
-
-def fact_of(slot: Slot) -> Fact:
-    """The small part of a slot."""
-    record = slot.record
-    if record is not None and isinstance(record.body, Batch):
-        record = replace(record, body=Batch(()))
-    kind = words.kind_of(record) if record else ""
-    return Fact(slot.position, slot.size, slot.chain, record, kind, slot.problem, slot.newer)
-
-
-@dataclass
-class Controls:
-    """What records other than batches say: a fold like the shard's own, written anew so that each checks the other.
-
-    published: position -> crc; pins: name -> (manifest, last slot kept).
-    """
-
-    published: dict[int, int] = field(default_factory=dict)
-    boundary: int = 0
-    pins: dict[str, tuple[int, int]] = field(default_factory=dict)
-    epoch: int = 0
-    owner: str = ""
-    address: str = ""
-
-    @classmethod
-    def at(cls, manifest: Manifest) -> Controls:
-        """As of a manifest's position."""
-        return cls(
-            {entry.position: entry.crc for entry in manifest.published},
-            manifest.boundary,
-            {pin.name: (pin.manifest, pin.through) for pin in manifest.pins},
-            manifest.epoch,
-            manifest.owner,
-            manifest.address,
-        )
-
-    def apply(self, record: Record) -> None:
-        """The next record."""
-        match record.body:
-            case Fence(owner, address, _):
-                self.epoch, self.owner, self.address = record.epoch, owner, address
-            case Publish(manifest, crc, boundary):
-                self.boundary = max(self.boundary, boundary)
-                kept = {**self.published, manifest: crc}
-                self.published = {position: crc for position, crc in kept.items() if position >= self.boundary}
-            case Pin(name, manifest, through) if manifest in self.published:
-                self.pins[name] = (manifest, through)
-            case Unpin(name):
-                self.pins.pop(name, None)
-
-    def pinned(self, position: int) -> bool:
-        """Whether a pin keeps the slot."""
-        return any(manifest < position <= through for manifest, through in self.pins.values())
+from vectorfleet_node.storage.record import Fence, Record
 
 
 def first_kept(facts: Sequence[Fact], inventory: Inventory) -> int:
     """The slot from which on nothing has been collected."""
-    befores = [0, *(fact.position for fact in facts[:-1])]
-    for before, fact in zip(reversed(befores), reversed(facts), strict=True):
-        if any(collected for _, _, collected in inventory.stretches(before + 1, fact.position - 1)):
-            return fact.position
+    positions = [0, *(fact.position for fact in facts)]
+    for before, position in reversed(list(pairwise(positions))):
+        if any(collected for _, _, collected in inventory.stretches(before + 1, position - 1)):
+            return position
     return 1
 
 
 def check_log(report: ShardReport, facts: Sequence[Fact], inventory: Inventory, controls: Controls) -> None:
     """Adds what is wrong with the log to the report. controls: as of its tail."""
     _check_slots(report, facts, inventory, controls)
-    _check_order(report, facts, inventory)
+    _check_order(report, facts, inventory, controls)
     _check_markers(report, inventory, controls.boundary)
     _check_fences(report, facts)
 
@@ -111,9 +42,9 @@ def _check_slots(report: ShardReport, facts: Sequence[Fact], inventory: Inventor
         if not fact.problem:
             continue
         key = paths.log_slot(shard, fact.position)
-        leftover = fact.position <= controls.boundary and inventory.collected(fact.position)
+        leftover = _leftover(fact.position, inventory, controls)
         if fact.newer:
-            kind = Kind.RECORD_NEWER
+            kind = Kind.NEWER
         elif controls.pinned(fact.position) and leftover:
             kind = Kind.PIN_LOST
         else:
@@ -123,6 +54,11 @@ def _check_slots(report: ShardReport, facts: Sequence[Fact], inventory: Inventor
         report.add(
             Kind.RECORD_MISSING, paths.log_slot(shard, 1), "the log is empty: the shard's data is gone", position=1
         )
+
+
+def _leftover(position: int, inventory: Inventory, controls: Controls) -> bool:
+    """Whether nobody reads the slot any more: it may be collected at any time."""
+    return position <= controls.boundary and inventory.collected(position)
 
 
 def _check_gap(report: ShardReport, gap: range, inventory: Inventory, controls: Controls) -> None:
@@ -147,16 +83,18 @@ def _missing(report: ShardReport, kind: Kind, first: int, last: int, why: str) -
         report.add(kind, paths.log_slot(report.shard, first), f"{slots} missing: {why}", position=first)
 
 
-def _check_order(report: ShardReport, facts: Sequence[Fact], inventory: Inventory) -> None:
+def _check_order(report: ShardReport, facts: Sequence[Fact], inventory: Inventory, controls: Controls) -> None:
     for before, fact in pairwise(facts):
         record, last = fact.record, before.record
         if record is None or fact.position != before.position + 1:
             continue
+        if _leftover(fact.position, inventory, controls) and not controls.pinned(fact.position):
+            continue
         problem = "" if last is None else _disorder(last, record)
-        if record.previous != before.chain:
+        if last is not None and record.previous != before.chain:
             # A candidate that was late can leave a fence in a slot that had been collected; nobody follows it.
             late = fact.kind == "fence" and inventory.collected(fact.position)
-            late = late or (last is not None and before.kind == "fence" and inventory.collected(before.position))
+            late = late or (before.kind == "fence" and inventory.collected(before.position))
             problem = "" if late else f"it does not follow the record in slot {before.position}: the chain is broken"
         if problem:
             report.add(Kind.RECORD_ORDER, paths.log_slot(report.shard, fact.position), problem, position=fact.position)
@@ -181,10 +119,18 @@ def _check_markers(report: ShardReport, inventory: Inventory, boundary: int) -> 
 
 
 def _check_fences(report: ShardReport, facts: Sequence[Fact]) -> None:
+    """Manifests list the slots of fences; older ones do not, and then a gap in the epochs tells that one is gone."""
+    shard, fences, newest = report.shard, {fact.position for fact in facts if fact.kind == "fence"}, report.facts.newest
+    if newest is not None and newest.fences_since is not None:
+        unreadable = {fact.position for fact in facts if fact.problem}
+        for slot in sorted(set(newest.fences) - fences - unreadable - {1}):
+            report.add(
+                Kind.FENCE_MISSING, paths.log_slot(shard, slot), f"the fence in slot {slot} is gone", position=slot
+            )
+        return
     if any(fact.problem for fact in facts) or any(entry.kind is Kind.RECORD_MISSING for entry in report.findings):
         return  # the fence may be what is damaged
     seen = {fact.record.epoch for fact in facts if fact.record and fact.kind == "fence"}
     for epoch in range(1, max(seen, default=0)):
         if epoch not in seen:
-            problem = f"the fence of epoch {epoch} is nowhere in the log"
-            report.add(Kind.FENCE_MISSING, paths.log_prefix(report.shard), problem)
+            report.add(Kind.FENCE_MISSING, paths.log_prefix(shard), f"no slot holds the fence of epoch {epoch}")

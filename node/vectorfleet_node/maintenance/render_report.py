@@ -17,6 +17,7 @@ from rich.text import Text
 
 from vectorfleet_node.maintenance.findings import Finding, Report, Severity, ShardReport
 from vectorfleet_node.maintenance.render_log import size_text
+from vectorfleet_node.maintenance.repair import Repair
 from vectorfleet_node.maintenance.words import counted
 
 _SHOWN: Final = {Severity.DAMAGE: 1000, Severity.WARNING: 20, Severity.GARBAGE: 3}  # of each kind
@@ -102,6 +103,20 @@ def _verdict(report: Report) -> Text:
         return Text(f"DAMAGED: {counted(len(damage), 'finding')} above", "bold red")
     left = f"; {counted(len(garbage), 'object')} of garbage" if garbage else ""
     return Text(f"clean: every object that counts is there and right{left}", "green")
+
+
+def print_repairs(repairs: list[Repair]) -> None:
+    """What a repair did, what it lost, and what it did not do."""
+    console = Console(highlight=False)
+    for repair in repairs:
+        where = "collection" if repair.shard is None else f"shard {repair.shard}"
+        state, style = ("NOT REPAIRED", "bold red") if repair.refused else ("repaired", "bold green")
+        console.print(Text(f"{where}: {state}{f': {repair.refused}' if repair.refused else ''}", style))
+        for told in repair.done:
+            console.print(Padding(Text(told), (0, 0, 0, 2)))
+        for loss in repair.losses:
+            lost = "would be lost" if repair.refused else "lost"
+            console.print(Padding(Text(f"{lost}: {loss}", "red"), (0, 0, 0, 2)))
 
 
 @contextmanager

@@ -26,6 +26,12 @@ def live_mask(entry: SegmentEntry) -> NDArray[np.bool_]:
     return np.unpackbits(packed, count=entry.count, bitorder="little").astype(np.bool_)
 
 
+def with_live(entry: SegmentEntry, live: NDArray[np.bool_]) -> SegmentEntry:
+    """The entry with other live rows."""
+    packed = b"" if live.all() else np.packbits(live, bitorder="little").tobytes()
+    return entry.model_copy(update={"live": packed})
+
+
 @dataclass
 class Tally:
     """Live rows at one position. hashed: (4,) uint64 sum; touched: hash of each live row whose key is written later."""

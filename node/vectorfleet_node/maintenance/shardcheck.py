@@ -11,39 +11,27 @@ import shutil
 import tempfile
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 from vectorfleet.schema import CollectionSchema
 from vectorfleet_node.maintenance import filecheck
+from vectorfleet_node.maintenance.facts import Controls, Fact, fact_of
 from vectorfleet_node.maintenance.findings import Kind, ShardReport
-from vectorfleet_node.maintenance.logcheck import Controls, Fact, check_log, fact_of, first_kept
+from vectorfleet_node.maintenance.logcheck import check_log, first_kept
 from vectorfleet_node.maintenance.rows import Change, Tally, changes_of, live_mask
-from vectorfleet_node.maintenance.slots import Inventory, read_slots, sort_out
+from vectorfleet_node.maintenance.slots import read_slots, sort_out
 from vectorfleet_node.shard.parts import read_requests
 from vectorfleet_node.shard.rowhash import to_hex
 from vectorfleet_node.storage import manifest as manifests
 from vectorfleet_node.storage import paths
 from vectorfleet_node.storage.manifest import FileEntry, Manifest, SegmentEntry
 from vectorfleet_node.storage.parallel import for_each
-from vectorfleet_node.storage.record import Batch
+from vectorfleet_node.storage.record import Batch, UnknownRecord
 from vectorfleet_node.storage.store import DataLoss, Store
 
 _PARALLEL: Final = 4
 _PROBED: Final = 64  # slots of a hole that are asked for by name
-
-
-@dataclass
-class ShardFacts:
-    """What `repair` needs to know besides the findings. manifests: those that count and can be read."""
-
-    inventory: Inventory = field(default_factory=Inventory)
-    slots: list[Fact] = field(default_factory=list)
-    controls: Controls = field(default_factory=Controls)
-    manifests: dict[int, Manifest] = field(default_factory=dict)
-    bad_files: set[str] = field(default_factory=set)
-    bad_manifests: set[int] = field(default_factory=set)
 
 
 class ShardCheck:
@@ -59,7 +47,6 @@ class ShardCheck:
         progress: Callable[[str, int, int], None],
     ) -> None:
         """folder: for files while they are checked."""
-        self.facts = ShardFacts()
         self._store = store
         self._uid = uid
         self._collection = collection
@@ -67,13 +54,14 @@ class ShardCheck:
         self._folder = folder
         self._progress = progress
         self._report = ShardReport(shard)
+        self.facts = self._report.facts
         self._changes: dict[int, list[Change]] = {}
         self._stopped = 1 << 64  # the first record that cannot be applied
         self._tallies: dict[int, Tally] = {}
         self._unhashed: set[int] = set()  # manifests with a segment whose rows cannot be read
 
     async def run(self) -> ShardReport:
-        """The report; `facts` are filled, too."""
+        """The report, with its facts."""
         keys = await self._store.list(paths.shard_prefix(self._shard))
         self.facts.inventory = sort_out(self._shard, keys)
         await self._read_log()
@@ -129,6 +117,8 @@ class ShardCheck:
                     problem = f"it is whole and not the one that the log names ({crc:08x})"
             except DataLoss as error:
                 problem = str(error)
+            except UnknownRecord as error:
+                kind, problem = Kind.NEWER, str(error)
         if problem:
             self.facts.manifests.pop(position, None)
             self.facts.bad_manifests.add(position)
@@ -136,7 +126,7 @@ class ShardCheck:
 
     async def _read_changes(self) -> int:
         """Decodes what the log writes; the position to add up from: the oldest manifest, or 0 for the log's begin."""
-        kept = first_kept(self.facts.slots, self.facts.inventory)
+        kept = self.facts.kept = first_kept(self.facts.slots, self.facts.inventory)
         counted = [position for position in self.facts.manifests if position in self.facts.controls.published]
         base = min(counted, default=0)
         if base < kept - 1:
@@ -166,6 +156,7 @@ class ShardCheck:
                     self._report.add(Kind.RECORD_DAMAGED, key, str(error), position=position, size=slot.size)
                 else:
                     self._changes[position] = changes_of(parts)
+                    self.facts.rewritten |= {key for change in self._changes[position] for key in change.keys}
             return
 
     async def _check_segments(self) -> None:
@@ -187,12 +178,11 @@ class ShardCheck:
     async def _check_segment(self, group: list[tuple[int, SegmentEntry]]) -> None:
         entries = [entry for _, entry in group]
         files = {file.name: file for entry in entries for file in entry.files()}
-        touched = {key for changes in self._changes.values() for change in changes for key in change.keys}
         folder = Path(tempfile.mkdtemp(dir=self._folder))
         try:
             await self._fetch(list(files.values()), folder)
             content = await asyncio.to_thread(
-                filecheck.check_segment, folder, entries, self._collection, self._shard, touched
+                filecheck.check_segment, folder, entries, self._collection, self._shard, self.facts.rewritten
             )
         finally:
             await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)

@@ -24,8 +24,7 @@ Rows = dict[object, object]
 async def make(store: Store, folder: Path) -> Rows:
     """A shard: fence 2, rows 3, publish 4, deletes and rows 5-6, publish 7, rows 8. Its rows."""
     await new_shard(store)
-    body = CollectionDescriptor(uid=UID, collection=SCHEMA, key_hash=KEY_HASH).model_dump_json().encode()
-    await store.create("collection.json", body)
+    await describe(store)
     async with leading(make_replica(store, folder, "maker", settings=QUIET)) as leader:
         await write(leader, upsert([f"k{number}" for number in range(40)], 1))
         await leader.flush()
@@ -34,6 +33,35 @@ async def make(store: Store, folder: Path) -> Rows:
         await leader.flush()
         await write(leader, upsert(["k3", "k4", "late"], 3))
         return dict(contents(leader.view()))
+
+
+async def describe(store: Store) -> None:
+    """collection.json."""
+    body = CollectionDescriptor(uid=UID, collection=SCHEMA, key_hash=KEY_HASH).model_dump_json().encode()
+    await store.create("collection.json", body)
+
+
+async def make_collected(folder: Path) -> tuple[MemoryStore, Rows]:
+    """A shard whose rows are in a segment of several blocks only: what wrote them has been collected from the log."""
+    store = MemoryStore()
+    await new_shard(store)
+    await describe(store)
+    async with leading(make_replica(store, folder, "large")) as leader:
+        await write(leader, upsert([f"row-{number}" for number in range(6000)], 1))
+        await leader.flush()
+        rows = dict(contents(leader.view()))
+        for number in range(70):
+            await write(leader, upsert(["filler"], number))
+        for _ in range(4):
+            await leader.flush()
+            await write(leader, upsert(["filler"], 1))
+            await write(leader, delete("filler"))
+        assert dict(contents(leader.view())) == rows
+    await store.create(paths.boundary(0, 1, 0), b"")
+    for slot in range(3, 64):
+        await store.delete(paths.log_slot(0, slot))
+    assert (await check(store)).clean
+    return store, rows
 
 
 async def rows_of(store: Store, folder: Path, name: str = "reader") -> Rows:

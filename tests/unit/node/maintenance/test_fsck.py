@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from collections_at_rest import (
     flipped,
     keys,
     kinds,
+    make_collected,
     rewrite_manifest,
     rewrite_record,
 )
@@ -25,7 +27,7 @@ from vectorfleet_node.maintenance.check import check_collection
 from vectorfleet_node.maintenance.findings import Severity
 from vectorfleet_node.storage import paths
 from vectorfleet_node.storage.memory import MemoryStore
-from vectorfleet_node.storage.record import Batch, BatchRequest, Fence, decode, encode
+from vectorfleet_node.storage.record import Batch, BatchRequest, Pin, chain_value, decode, encode
 from vectorfleet_node.storage.store import StoreNotFound
 
 NEWEST = 6  # position of the newest manifest; its publish record is in slot 7
@@ -180,20 +182,30 @@ async def test_a_batch_with_rows_of_another_schema_is_found(store: MemoryStore) 
     assert "not an Arrow stream" in finding.problem
 
 
-async def test_a_missing_fence_is_told_as_a_warning(store: MemoryStore) -> None:
-    body = await store.get(paths.log_slot(0, TAIL)) or b""
-    last = decode(body, uid=UID, shard=0, position=TAIL)
-    from dataclasses import replace
-
-    from vectorfleet_node.storage.record import chain_value
-
-    fence = replace(
-        last, position=TAIL + 1, epoch=9, stamp=last.stamp + 1, previous=chain_value(body), body=Fence("o", "a", 1)
-    )
-    await store.create(paths.log_slot(0, TAIL + 1), encode(fence))
+async def test_a_missing_fence_is_told_as_a_warning(tmp_path: Path) -> None:
+    store, _ = await make_collected(tmp_path)
+    await store.delete(paths.log_slot(0, 2))
     report = await check(store)
     assert report.clean
-    assert kinds(report) == {"fence-missing"}
+    assert [(finding.kind.label, finding.position) for finding in report.of(Severity.WARNING)] == [("fence-missing", 2)]
+
+
+async def test_what_lies_unreadable_below_the_boundary_is_garbage(tmp_path: Path) -> None:
+    store, _ = await make_collected(tmp_path)
+    await store.put(paths.log_slot(0, 9), b"half deleted")
+    report = await check(store)
+    assert report.clean
+    assert ("slot-left", 9) in {(finding.kind.label, finding.position) for finding in report.all_findings}
+
+
+async def test_a_slot_that_a_pin_keeps_is_missed_wherever_the_boundary_is(store: MemoryStore) -> None:
+    body = await store.get(paths.log_slot(0, TAIL)) or b""
+    last = decode(body, uid=UID, shard=0, position=TAIL)
+    pin = replace(last, position=9, stamp=last.stamp + 1, previous=chain_value(body), body=Pin("backup", 3, 6))
+    await store.create(paths.log_slot(0, 9), encode(pin))
+    assert (await check(store)).clean
+    await change(store, paths.log_slot(0, 5), flipped)
+    assert paths.log_slot(0, 5) in {finding.key for finding in (await check(store)).of(Severity.DAMAGE)}
 
 
 async def test_a_damaged_claim_is_damage_and_the_shards_are_checked_all_the_same(store: MemoryStore) -> None:
