@@ -20,13 +20,14 @@ import uvloop
 
 from vectorfleet.topology import Topology
 from vectorfleet_node import logs
-from vectorfleet_node.api.assembly import Assembly, Limits, Upkeep
+from vectorfleet_node.api.assembly import Assembly, Upkeep
 from vectorfleet_node.api.auth import PeerSecret
+from vectorfleet_node.api.backpressure import Limits
 from vectorfleet_node.api.server import NodeServer, Ports, PortTaken
 from vectorfleet_node.api.supervision import Identity
 from vectorfleet_node.api.tasks import stop_task, watch_task
 from vectorfleet_node.serving import finish, stop_signal
-from vectorfleet_node.settings import NodeSettings, SettingsError, load
+from vectorfleet_node.settings import NodeSettings, SettingsError, load, memory_limit
 from vectorfleet_node.storage.credentials import RenewingStore, read_folder
 from vectorfleet_node.storage.purge import purge
 from vectorfleet_node.storage.store import StorageError
@@ -41,8 +42,13 @@ async def serve(settings: NodeSettings) -> None:
     told = stop_signal()
     secret = PeerSecret(settings.peer_secret)
     identity = Identity(settings.node, secrets.token_hex(16))
-    upkeep = Upkeep(settings.cache_bytes, settings.scrub_seconds, settings.scrub_bytes_per_second)
-    limits = Limits(settings.write_bytes, settings.growing_bytes, settings.reserve_bytes)
+    upkeep = Upkeep(
+        settings.cache_bytes, settings.scrub_seconds, settings.scrub_bytes_per_second, settings.scrub_store_seconds
+    )
+    usual = Limits.for_memory(memory_limit())
+    limits = Limits(
+        settings.write_bytes or usual.writes, settings.growing_bytes or usual.growing, settings.reserve_bytes
+    )
     credentials = partial(read_folder, settings.credentials)
     assembly = Assembly(identity, settings.cache, secret, credentials, upkeep=upkeep, limits=limits)
     node, metrics = assembly.build()

@@ -39,10 +39,19 @@ class NodeSettings(BaseSettings):
     cache_bytes: int | None = Field(default=None, ge=1)  # of segment files in `cache`; None: as its disk
     scrub_seconds: float = Field(default=86_400, ge=0)  # for one look at every byte of them; 0: never
     scrub_bytes_per_second: int = Field(default=16 << 20, ge=1)  # of one shard, at most
-    write_bytes: int = Field(default=256 << 20, ge=1 << 20)  # of clients' writes in progress, on the whole node
-    growing_bytes: int = Field(default=512 << 20, ge=1 << 20)  # of rows not flushed yet, of each shard led here
-    reserve_bytes: int = Field(default=256 << 20, ge=0)  # kept free on a volume for what is not a client's write
+    scrub_store_seconds: float | None = Field(default=None, ge=0)  # for the store's copies; None: never in a bucket
+    write_bytes: int | None = Field(default=None, ge=1 << 20)  # of writes in progress; None: as the memory allows
+    growing_bytes: int | None = Field(default=None, ge=1 << 20)  # of rows not flushed yet; None: as the memory allows
+    reserve_bytes: int = Field(default=256 << 20, ge=0)  # of a volume, kept free for what is not a client's write
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+def memory_limit(file: Path = Path("/sys/fs/cgroup/memory.max")) -> int | None:
+    """The memory that this process's container may use, in bytes; None without a limit."""
+    try:
+        return int(file.read_text())
+    except (OSError, ValueError):  # not in a container; "max"
+        return None
 
 
 def load() -> NodeSettings:

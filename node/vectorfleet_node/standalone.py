@@ -1,7 +1,8 @@
 """One node without Kubernetes and without a bucket: `vectorfleet serve --data ./data`. The CLI calls `serve`.
 
 Every collection is a folder below the data folder, found at start by its collection.json, made by CreateCollection. The
-topology lives in memory; the one node leads every shard. A lock on the folder keeps a second server away.
+topology lives in memory; the one node leads every shard. A lock on the folder keeps a second server away. Everything
+else in the folder begins with a dot.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import fcntl
 import os
 import re
 import secrets
-import tempfile
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -40,6 +41,7 @@ from vectorfleet_node.api.supervision import Identity
 from vectorfleet_node.serving import finish, stop_signal
 
 NODE = "local"
+CACHE = ".cache"  # a copy of the segments in use: what rots in one of the two is taken from the other
 _ADDRESS = "local"  # nobody calls it: every shard is here
 _NAME = re.compile(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?")
 _OPEN_SECONDS = 20.0
@@ -125,6 +127,13 @@ def locked(data: Path) -> Iterator[None]:
         yield
 
 
+def _forget_others(cache: Path, uids: set[str]) -> None:
+    """Removes what is kept of collections whose folders are gone."""
+    for path in cache.glob("*"):
+        if path.name not in uids:
+            shutil.rmtree(path, ignore_errors=True)
+
+
 class Standalone:
     """The collections of one data folder and the node that serves them."""
 
@@ -205,11 +214,12 @@ async def serve(
         DataFolderInUse, BrokenCollection, PortTaken: each an OSError with a message for a human.
     """
     logs.configure("warning", NODE)
-    with locked(data), tempfile.TemporaryDirectory(prefix="vectorfleet-") as cache:
+    with locked(data):
         told = stop_signal()
         secret = PeerSecret(data / ".no-peers")
         identity = Identity(NODE, secrets.token_hex(16))
-        node, metrics = Assembly(identity, Path(cache), secret, dict).build()
+        await asyncio.to_thread(_forget_others, data / CACHE, {entry.uid for entry in discover(data)})
+        node, metrics = Assembly(identity, data / CACHE, secret, dict).build()
         alone = Standalone(data, node)
         server = NodeServer(node, metrics, secret, alone.create)
         ports = await server.start(Ports(host, port, None, http_port))

@@ -78,6 +78,28 @@ def test_a_killed_stand_alone_server_comes_back_at_once_with_its_data(tmp_path: 
         assert process.wait(10) == 0
 
 
+def test_what_rots_in_a_stand_alone_servers_folder_is_healed_by_its_other_copy(tmp_path: Path) -> None:
+    data, cache = tmp_path / "data", tmp_path / "data" / ".cache"
+    (cache / "of a collection that is gone").mkdir(parents=True)
+    with standalone(data) as (_, api):
+        api.CreateCollection(CREATE)
+        api.Upsert(upsert(KEYS))
+        wait(lambda: all(shard.replicas[0].indexes for shard in described(api)), "it is flushed")
+        before = api.Search(search(vectors(1)))
+    for copies in (cache, data / NAME):
+        for path in copies.rglob("*.vectors"):
+            body = path.read_bytes()
+            path.write_bytes(bytes([body[0] ^ 1]) + body[1:])
+        with standalone(data) as (_, api):
+            assert api.Search(search(vectors(1))).results == before.results
+            assert [shard.replicas[0].quarantined for shard in described(api)] == [1, 1], "the files of the cache"
+    assert not (cache / "of a collection that is gone").exists()
+
+
+def described(api: Any) -> list[pb.ShardInfo]:
+    return list(api.Describe(pb.DescribeRequest(collection=NAME)).collections[0].shards)
+
+
 def test_two_stand_alone_servers_never_share_a_folder(tmp_path: Path) -> None:
     with standalone(tmp_path) as (first, _):
         second = subprocess.run([sys.executable, "-c", SERVE, str(tmp_path)], capture_output=True, text=True)
@@ -150,6 +172,7 @@ class Pod:
             "VECTORFLEET_PEER_PORT": str(peer),
             "VECTORFLEET_HTTP_PORT": str(self.http),
             "VECTORFLEET_DRAIN_SECONDS": "1",
+            "VECTORFLEET_CACHE_BYTES": "1000000000",
         }
         self.command = [sys.executable, "-c", "from vectorfleet_node.main import main; main()"]
 
@@ -185,6 +208,8 @@ def test_a_pod_waits_for_its_topology_serves_drains_and_its_data_is_purged(tmp_p
             assert 'vectorfleet_node_shard_rows{collection="things",shard="0"}' in metrics
             assert 'requests_total{code="OK",method="VectorFleet/Upsert"} 1.0' in metrics
             assert "vectorfleet_node_index_builds_total 0.0" in metrics
+            assert "vectorfleet_node_cache_budget_bytes 1e+09" in metrics
+            assert "vectorfleet_node_scrubbed_bytes_total 0.0" in metrics
             with pytest.raises(grpc.RpcError) as refused:
                 api.CreateCollection(CREATE)
             assert refused.value.code() == grpc.StatusCode.FAILED_PRECONDITION
