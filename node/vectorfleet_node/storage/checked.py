@@ -71,7 +71,7 @@ class CheckedFile:
 
     @classmethod
     def open(cls, path: Path) -> CheckedFile:
-        """Maps the file; checks trailer and table, no block. DamagedFile when these are bad, DataLoss without a file."""
+        """Maps the file; checks trailer and table, no block. DamagedFile when they are bad, DataLoss without a file."""
         whole = _map(path)
         trailer = bytes(whole[-_TRAILER.size :])
         if not trailer.startswith(_MAGIC) or len(trailer) < _TRAILER.size:
