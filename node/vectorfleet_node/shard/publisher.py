@@ -160,6 +160,7 @@ class Publisher:
 
     async def _seal(self) -> None:
         await self._adopt_newest()
+        await self._cache.require(self._state.layout.growing_bytes)
         merge, frozen = self._merge, self._state.freeze(self._uid, self._shard)
         try:
             sealed = await self._write(frozen, merge)

@@ -177,6 +177,25 @@ async def test_a_shard_that_serves_goes_on_with_its_old_files_when_new_ones_do_n
         assert budget.used <= size + 10
 
 
+async def test_a_leader_whose_cache_is_full_does_not_flush_and_says_so_and_does_once_there_is_room(
+    tmp_path: Path,
+) -> None:
+    store = SteeredStore()
+    size = await shard_of(store, tmp_path)
+    budget = CacheBudget(size + 100)
+    async with leading(make_replica(store, tmp_path, "b", budget=budget)) as leader:
+        await write(leader, upsert([f"n{number}" for number in range(60)], 2))
+        before = contents(leader.view())
+        with pytest.raises(CacheFull, match="VECTORFLEET_CACHE_BYTES"):
+            await leader.flush()
+        assert contents(leader.view()) == before
+        budget.limit = 100 * size
+        await leader.flush()
+        assert contents(leader.view()) == before
+        assert leader.report().growing_rows == 0
+        assert budget.used == sum(sizes(tmp_path / "b").values())
+
+
 async def test_files_of_an_earlier_manifest_are_evicted_for_those_of_a_new_one(tmp_path: Path) -> None:
     store = SteeredStore()
     size = await shard_of(store, tmp_path)
