@@ -110,13 +110,29 @@ class Follower:
                 asked = self._clock.monotonic()
                 found = await self._log.next_after(self.state.position, self.state.chain)
                 if isinstance(found, Entry):
-                    self.apply(found)
                     self._news = True
+                    state = self.state
+                    await self._make_room()
+                    if self.state is state:
+                        self.apply(found)
                 elif found is TAIL:
                     self.checked = max(self.checked, asked)
                     return
                 elif found is BEHIND:
                     await self.load()
+
+    async def _make_room(self) -> None:
+        """Rows that a published manifest holds must not pile up in memory: it is adopted before any more are read.
+
+        Twice what the leader may hold: a follower is behind by the manifest that is on its way to it. Raises what keeps
+        it from adopting; the view stays where it is then, and is told so.
+        """
+        state, limit = self.state, 2 * self._settings.growing_bytes
+        if state.layout.growing_bytes > limit and state.newest_published > state.layout.position:
+            try:
+                await self.adoption.join()
+            except DataLoss:  # collected, most likely: there are newer ones, which the log behind this point names
+                await self.load()
 
     async def load(self) -> None:
         """Loads the state anew."""

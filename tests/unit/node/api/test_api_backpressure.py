@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -18,9 +19,10 @@ from real_fleet import NAME, RealFleet, search, upsert, vectors
 from vectorfleet.v1 import peer_pb2
 from vectorfleet.v1 import vectorfleet_pb2 as pb
 from vectorfleet_node.api import errors, parts
-from vectorfleet_node.api.backpressure import WriteBudget, patience_of
+from vectorfleet_node.api.backpressure import Limits, WriteBudget, patience_of
 from vectorfleet_node.api.parts import Failed, Landed, Part
 from vectorfleet_node.api.writes import Writer
+from vectorfleet_node.settings import memory_limit
 from vectorfleet_node.shard.port import DeletePart, NotLeader, Overloaded
 from vectorfleet_node.storage.store import StorageError, StoreFull, StoreUnavailable
 
@@ -168,6 +170,21 @@ def test_a_write_that_failed_in_two_ways_waits_for_the_longer_of_them() -> None:
     assert error is not None
     assert error.code is grpc.StatusCode.UNAVAILABLE
     assert details_of(error)[1:] == ([], [5.0])
+
+
+def test_limits_follow_the_memory_of_the_container_and_the_number_of_shards(tmp_path: Path) -> None:
+    gib = 1 << 30
+    plenty, small = Limits.for_memory(None), Limits.for_memory(gib)
+    assert (plenty.writes, plenty.growing) == (256 * MIB, gib)
+    assert (small.writes, small.growing) == (64 * MIB, 256 * MIB)
+    assert Limits.for_memory(64 * gib) == plenty
+    assert [small.growing_of_shard(shards) for shards in (0, 1, 4)] == [256 * MIB, 256 * MIB, 64 * MIB]
+    assert plenty.growing_of_shard(1) == 512 * MIB
+    limit = tmp_path / "memory.max"
+    assert memory_limit(limit) is None
+    for text, known in (("max\n", None), (f"{gib}\n", gib)):
+        limit.write_text(text)
+        assert memory_limit(limit) == known
 
 
 def test_a_node_takes_no_more_writes_at_a_time_than_its_budget_has_room_for() -> None:

@@ -297,3 +297,37 @@ async def test_a_new_leader_of_more_rows_than_it_may_hold_flushes_them_and_takes
         await narrow.flush()
         await waits
         assert narrow.report().growing_bytes < LIMIT
+
+
+class NoDownloads(SteeredStore):
+    """A store that gives everything but segment files."""
+
+    broken = True
+
+    async def download(self, key: str, path: Path) -> None:
+        if self.broken:
+            raise StoreUnavailable(f"{key} cannot be read")
+        await super().download(key, path)
+
+
+async def test_a_follower_that_cannot_adopt_manifests_stops_reading_before_its_memory_is_full(tmp_path: Path) -> None:
+    store = NoDownloads()
+    await new_shard(store)
+    leader = make_replica(store.inner, tmp_path, "leader", settings=SMALL)
+    async with leading(leader), running(follower := make_replica(store, tmp_path, "follower", settings=SMALL)):
+        for number in range(36):
+            await leader.append(f"r{number}", ANY_FLOOR, upsert([f"{number}-{row}" for row in range(100)]))
+            if number % 8 == 7:
+                await leader.flush()
+        await until(lambda: follower.report().growing_bytes > 2 * LIMIT)
+        with pytest.raises(StoreUnavailable, match="cannot be read"):
+            await follower.make_strong()
+        assert follower.report().growing_bytes < 2.2 * LIMIT
+        assert follower.report().position < leader.report().position
+        assert contents(follower.view())
+        assert "cannot be read" in follower.report().message
+        store.broken = False
+        await until(lambda: follower.report().position == leader.report().position)
+        await follower.make_strong()
+        assert contents(follower.view()) == contents(leader.view())
+        await until(lambda: follower.report().growing_bytes < LIMIT)
