@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -64,7 +63,7 @@ def log(
     with _told("log"):
         from vectorfleet_node.maintenance.location import locate, open_location
 
-        store = open_location(locate(url, endpoint, region), read_only=True)
+        store = open_location(locate(url, endpoint, region))
         if asyncio.run(_show(store, url, shard, start, limit, as_json)):
             raise typer.Exit(1)
 
@@ -116,15 +115,13 @@ def fsck(
         from vectorfleet_node.maintenance.location import locate, open_location
         from vectorfleet_node.maintenance.render_report import print_repairs, print_report, report_json
 
-        location = locate(url, endpoint, region)
-        store = open_location(location, read_only=True)
+        store = open_location(locate(url, endpoint, region))
         report = _check(store, url, shard)
         if not as_json:
             print_report(report)
         repairs = None
         if repair and not report.clean:
-            writable = partial(open_location, location, read_only=False)
-            repairs, report = _repair(store, writable, url, report, accept_loss)
+            repairs, report = _repair(store, url, report, accept_loss)
             if not as_json:
                 print_repairs(repairs)
                 print_report(report)
@@ -143,9 +140,7 @@ def _check(store: Store, url: str, shard: int | None) -> Report:
         return asyncio.run(check_collection(store, url, only=shard, progress=progress))
 
 
-def _repair(
-    store: Store, writable: Callable[[], Store], url: str, report: Report, accept_loss: bool
-) -> tuple[list[Repair], Report]:
+def _repair(store: Store, url: str, report: Report, accept_loss: bool) -> tuple[list[Repair], Report]:
     import secrets
 
     from vectorfleet.descriptor import CLAIM_EXPIRY_SECONDS
@@ -162,5 +157,5 @@ def _repair(
         return secrets.token_hex(16)
 
     with told_progress() as progress:
-        tools = Tools(SystemClock(), asyncio.sleep, new_id, CpuEngine(), writable, watching, progress)
+        tools = Tools(SystemClock(), asyncio.sleep, new_id, CpuEngine(), watching, progress)
         return asyncio.run(repair_collection(store, url, report, tools, accept_loss=accept_loss))

@@ -6,7 +6,6 @@ be rebuilt without loss is only told, unless the loss was accepted.
 
 from __future__ import annotations
 
-import asyncio
 import tempfile
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -30,17 +29,12 @@ from vectorfleet_node.storage.store import Store, StoreUnavailable
 
 @dataclass(frozen=True)
 class Tools:
-    """What a repair takes from outside.
-
-    writable: opens the store for writing once nobody else uses it; blocking. watching: told whose claim is being
-    watched. progress: see `check`.
-    """
+    """What a repair takes from outside. watching: told whose claim is being watched. progress: see `check`."""
 
     clock: Clock
     sleep: Callable[[float], Awaitable[None]]
     new_id: Callable[[], str]
     engine: Engine
-    writable: Callable[[], Store]
     watching: Callable[[Claim], None]
     progress: Progress
 
@@ -93,7 +87,6 @@ async def repair_collection(
         sleep=tools.sleep,
         watching=tools.watching,
     ):
-        store = await asyncio.to_thread(tools.writable)
         repairs += [await _repair_descriptor(store, descriptor)] if _has(before, Kind.COLLECTION) else []
         # Looked at again: what was found before the claim was held may be older than the last writes.
         now = await check_collection(store, url, progress=tools.progress)

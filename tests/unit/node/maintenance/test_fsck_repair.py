@@ -59,15 +59,15 @@ class FastClock:
         await asyncio.sleep(0)
 
 
-def tools(store: Store, clock: FastClock | None = None) -> Tools:
+def tools(clock: FastClock | None = None) -> Tools:
     clock = clock or FastClock()
     new_id = ids(f"fsck-{next(_runs)}")
     engine = CpuEngine(build_threads=1)
-    return Tools(clock, clock.sleep, new_id, engine, lambda: store, lambda _: None, lambda *_: None)
+    return Tools(clock, clock.sleep, new_id, engine, lambda _: None, lambda *_: None)
 
 
 async def repair(store: Store, *, accept_loss: bool = False) -> tuple[list[Repair], Report]:
-    return await repair_collection(store, URL, await check(store), tools(store), accept_loss=accept_loss)
+    return await repair_collection(store, URL, await check(store), tools(), accept_loss=accept_loss)
 
 
 async def assert_whole(store: MemoryStore, rows: Rows, folder: Path) -> None:
@@ -200,7 +200,7 @@ async def test_nothing_is_done_while_a_fleet_renews_its_claim(accept_loss: bool,
     body = await store.get(paths.claim(1)) or b""
     clock.slept.append(lambda: store._objects.update({paths.claim(next(renewals)): body}))
     with pytest.raises(ClaimedByOther, match="live/things"):
-        await repair_collection(store, URL, await check(store), tools(store, clock), accept_loss=accept_loss)
+        await repair_collection(store, URL, await check(store), tools(clock), accept_loss=accept_loss)
     assert not await keys(store, "quarantine/")
 
 
@@ -209,7 +209,7 @@ async def test_a_claim_that_nobody_renews_is_taken_after_a_while_and_released(st
     await change(store, paths.manifest(0, 6), flipped)
     clock = FastClock()
     began = clock.now
-    _, after = await repair_collection(store, URL, await check(store), tools(store, clock), accept_loss=False)
+    _, after = await repair_collection(store, URL, await check(store), tools(clock), accept_loss=False)
     assert after.clean
     assert clock.now - began >= 45
     newest = max(await keys(store, "claims/"))
