@@ -1,8 +1,8 @@
 """One shard on this node: the `Replica` that the API layer talks to. It loads, follows the log, and leads when told to.
 
-It owns the pieces and passes between them: `follower` keeps the state, a `reign` sends records and seals. Everything
-runs on one event loop, so a record is applied between two steps of anybody else. The trap is what a check proves: only
-a question sent after a call began says anything about writes acknowledged before it.
+It owns the pieces and passes between them: `follower` keeps the state, `tail` tells how far the log goes, a `reign`
+sends records, flushes, merges and collects. Everything runs on one event loop, so a record is applied between two steps
+of anybody else. The trap is a reign that is over: whatever was begun in it must find that out by itself.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from vectorfleet_node.shard.cache import SegmentCache
 from vectorfleet_node.shard.follower import Follower
 from vectorfleet_node.shard.loader import Loader
 from vectorfleet_node.shard.port import (
-    Behind,
     DeletePart,
     InDoubt,
     NotApplied,
@@ -33,15 +32,16 @@ from vectorfleet_node.shard.port import (
 from vectorfleet_node.shard.reign import COMPLAINERS, Realm, Reign
 from vectorfleet_node.shard.reporting import report_loaded
 from vectorfleet_node.shard.settings import Clock, Observer, ShardSettings
-from vectorfleet_node.shard.sharing import SharedRun, observe_result, wait_shared
+from vectorfleet_node.shard.sharing import observe_result, wait_shared
 from vectorfleet_node.shard.succession import Succession
+from vectorfleet_node.shard.tail import Tail
 from vectorfleet_node.shard.upkeep import Upkeep
 from vectorfleet_node.shard.validation import request_of
 from vectorfleet_node.shard.view import ShardView
 from vectorfleet_node.storage.format import FORMAT
 from vectorfleet_node.storage.log import Entry, Log, Sleep
-from vectorfleet_node.storage.record import Batch, Pin, UnknownRecord
-from vectorfleet_node.storage.store import DataLoss, Store
+from vectorfleet_node.storage.record import Batch, Pin
+from vectorfleet_node.storage.store import Store
 
 Result = TypeVar("Result")
 
@@ -96,7 +96,8 @@ class ShardReplica:
             settings=self._settings,
             applied=self._applied,
         )
-        self._check = SharedRun(self._run_check)
+        self._tail = Tail(shard, self._log, self._follower, clock, reign=lambda: self._reign, step_down=self._step_down)
+        self._check = self._tail.check
         self._succession = Succession(
             self._log,
             self._follower,
@@ -248,21 +249,15 @@ class ShardReplica:
 
     async def wait_for(self, position: int) -> None:
         """See `Replica`."""
-        if self._follower.state.position < position:
-            await self._check.join()
-        if self._follower.state.position < position:
-            raise Behind(f"shard {self._shard} ends at {self._follower.state.position}; {position} was asked for")
+        await self._tail.wait_for(position)
 
     async def make_strong(self) -> None:
         """See `Replica`."""
-        if not self._follower.loaded:
-            raise NotReady(self._follower.message or "the shard is being loaded")
-        await self._check.join()
+        await self._tail.make_strong()
 
     async def make_fresh(self, max_staleness: float) -> None:
         """See `Replica`."""
-        if not self._follower.loaded or self._clock.monotonic() - self._follower.checked > max_staleness:
-            await self.make_strong()
+        await self._tail.make_fresh(max_staleness)
 
     async def flush(self) -> None:
         """See `Replica`. DataLoss when the files would not hold exactly the rows; nothing is published then."""
@@ -300,29 +295,6 @@ class ShardReplica:
             return await work(self._leading())
         except (NotReady, NotApplied):
             raise NotLeader(*self.leader) from None
-
-    async def _run_check(self) -> None:
-        """Brings the state to what the log's tail was after this began."""
-        if self._reign is None or not await self._check_reign(self._reign):
-            await self._follower.catch_up()
-
-    async def _check_reign(self, reign: Reign) -> bool:
-        """Whether the reign goes on: the first slot it has not sent to holds nothing, and all before it are its own."""
-        asked = self._clock.monotonic()
-        for position in range(self._follower.state.position + 1, reign.leadership.last_sent + 2):
-            try:
-                entry = await self._log.read(position)
-            except (DataLoss, UnknownRecord):
-                self._step_down(reign)
-                raise
-            if entry is not None and not reign.leadership.wrote(entry.record):
-                self._step_down(reign)
-            elif entry is not None and self._reign is reign:
-                self._follower.apply(entry)
-        if self._reign is not reign:
-            return False
-        self._follower.checked = max(self._follower.checked, asked)
-        return True
 
     async def _take_over(self) -> None:
         await self._succession.win()
