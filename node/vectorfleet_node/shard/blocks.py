@@ -91,7 +91,7 @@ class SealedRows:
     def lookup(self) -> Lookup:
         """What is searched for keys, as of now."""
         content = self.segment.content
-        return Lookup(content.keys, content.rows.column(KEY), self.live)
+        return Lookup(content.keys, content.rows.column(KEY).chunk(0), self.live)
 
     def kill(self, sequences: Sequences) -> None:
         """Marks those rows as superseded that are here."""

@@ -19,10 +19,10 @@ from vectorfleet_node.storage.keyindex import KeyIndex, Numbers, hash_keys
 
 @dataclass(frozen=True)
 class Lookup:
-    """What is searched of one segment. keys: its column `key`; live: (rows,) bool."""
+    """What is searched of one segment. keys: its column `key`, in one piece (much faster); live: (rows,) bool."""
 
     index: KeyIndex
-    keys: pa.ChunkedArray
+    keys: pa.Array
     live: NDArray[np.bool_]
 
 
@@ -36,12 +36,10 @@ def find_live(segments: Sequence[Lookup], keys: Sequence[Key]) -> tuple[Numbers,
     ordered = hashes[order]
     for number, segment in enumerate(segments):
         for places, candidates in segment.index.matches(ordered):
-            alive = np.flatnonzero(segment.live[candidates])
+            alive = segment.live[candidates]
             asked, candidates = order[places[alive]], candidates[alive]
-            same = [
-                keys[place] == key
-                for place, key in zip(asked.tolist(), segment.keys.take(pa.array(candidates)).to_pylist(), strict=True)
-            ]
-            found[asked[same]] = number
-            rows[asked[same]] = candidates[same]
+            there = segment.keys.take(pa.array(candidates)).to_pylist()
+            same = np.array([keys[place] == key for place, key in zip(asked.tolist(), there, strict=True)], np.bool_)
+            asked, candidates = asked[same], candidates[same]
+            found[asked], rows[asked] = number, candidates
     return found, rows

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 
 import numpy as np
@@ -50,12 +51,16 @@ class KeyIndex:
         count = len(self.hashes)
         at = np.searchsorted(self.hashes, wanted)
         numbers = np.arange(len(wanted))
-        while True:
+        while len(at):
             inside = at < count
             at, numbers = at[inside], numbers[inside]
             same = self.hashes[at] == wanted[numbers]
             at, numbers = at[same], numbers[same]
-            if not len(at):
-                return
-            yield numbers, self.rows[at].astype(np.int64)
-            at = at + 1
+            if len(at):
+                yield numbers, self.rows[at].astype(np.int64)
+            at = at + 1 if self._collide else at[:0]
+
+    @cached_property
+    def _collide(self) -> bool:
+        """Whether two keys share a hash."""
+        return bool(np.any(self.hashes[1:] == self.hashes[:-1]))

@@ -159,9 +159,12 @@ def _check_requests(schema: pa.Schema) -> None:
 
 
 def _in_memory(column: pa.ChunkedArray) -> pa.Array:
-    """A copy that does not depend on the file any more."""
-    copied = column.take(pa.array(np.arange(len(column))))
-    return copied.combine_chunks() if isinstance(copied, pa.ChunkedArray) else copied
+    """A copy, in one piece, that does not depend on the file any more."""
+    if column.num_chunks != 1:
+        return pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
+    chunk = column.chunk(0)
+    copies = [None if buffer is None else pa.py_buffer(buffer.to_pybytes()) for buffer in chunk.buffers()]
+    return pa.Array.from_buffers(chunk.type, len(chunk), copies, offset=chunk.offset)
 
 
 def _key_index(file: CheckedFile, table: pa.Table, keys: pa.Array) -> KeyIndex:
