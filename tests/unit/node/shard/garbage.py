@@ -75,7 +75,8 @@ def garbage(store: MemoryStore, replica: ShardReplica) -> list[str]:
     kept = {*state.published, *(manifest for manifest, _ in pins)}
     named = set[str]()
     for position in kept:
-        data = store._objects[paths.manifest(0, position)]
+        data = store._objects.get(paths.manifest(0, position))
+        assert data is not None, f"manifest {position} counts or is pinned, and is gone"
         named |= {file.name for file in manifests.decode(data, uid=UID, shard=0, position=position).files()}
     end = (state.boundary + 1) // 64 * 64
 

@@ -81,6 +81,8 @@ async def test_a_pinned_moment_reads_the_same_after_everything(tmp_path: Path) -
         assert before[:2] == (6, contents(leader.view()))
         await churn(leader)
         assert leader._follower.state.boundary > 64 > pin.through
+        pinned = {paths.log_slot(0, slot) for slot in range(pin.manifest + 1, pin.through + 1)}
+        assert pinned | {paths.manifest(0, pin.manifest)} <= set(store.keys())
         assert await read(store, tmp_path / "after churn", pin) == before
     async with leading(make_replica(store, tmp_path, "b", settings=TIDY)) as leader:
         await churn(leader)
