@@ -95,6 +95,7 @@ class Collector:
         self._swept = 0  # up to this slot only fences and what `_swept_pins` keep are left
         self._swept_pins: frozenset[tuple[int, int]] = frozenset()
         self._read_fences: set[int] = set()
+        self._large: set[int] = set()  # large blocks whose markers stand
 
     def wake(self) -> None:
         """Something may have become garbage."""
@@ -177,8 +178,15 @@ class Collector:
     async def _mark(self, scope: _Scope, block: int) -> None:
         """Returns once a marker stands for the small block: the large block's where that goes as a whole."""
         large = block * SMALL_BLOCK // LARGE_BLOCK
-        whole = scope.collectable(large, LARGE_BLOCK)
-        await self._create_marker(2, large) if whole else await self._create_marker(1, block)
+        if scope.collectable(large, LARGE_BLOCK):
+            await self._mark_large(large)
+        else:
+            await self._create_marker(1, block)
+
+    async def _mark_large(self, large: int) -> None:
+        if large not in self._large:
+            await self._create_marker(2, large)
+            self._large.add(large)
 
     async def _create_marker(self, level: int, block: int) -> None:
         key = paths.boundary(self._shard, level, block)
@@ -196,7 +204,7 @@ class Collector:
         )
         for large, blocks in groupby(small, lambda block: block // per_large):
             if scope.collectable(large, LARGE_BLOCK) and not self._ended():
-                await self._create_marker(2, large)
+                await self._mark_large(large)
                 await self._delete("boundary", [paths.boundary(self._shard, 1, block) for block in blocks])
 
     async def _collect_manifests(self, scope: _Scope) -> None:

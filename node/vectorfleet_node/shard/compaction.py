@@ -9,7 +9,7 @@ beginning; which of them are live now is asked of its inputs when the manifest i
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Final
@@ -101,7 +101,8 @@ def discard(output: Segment, writer: SegmentWriter) -> None:
 class Compactor:
     """Merges for one reign. doing: what it does now, for humans; empty when nothing.
 
-    abandoned: told the names of files that no manifest will name. complain: told what is wrong, "" when all is well.
+    room: bytes that the store has room for, None: no limit is known. abandoned: told the names of files that no
+    manifest will name. complain: told what is wrong, "" when all is well.
     """
 
     def __init__(
@@ -114,6 +115,7 @@ class Compactor:
         sleep: Sleep,
         settings: ShardSettings,
         observer: Observer,
+        room: Callable[[], Awaitable[int | None]],
         ended: Callable[[], bool],
         abandoned: Callable[[Iterable[str]], None],
         complain: Callable[[str], None],
@@ -126,6 +128,7 @@ class Compactor:
         self._sleep = sleep
         self._settings = settings
         self._observer = observer
+        self._room = room
         self._ended = ended
         self._abandoned = abandoned
         self._complain = complain
@@ -177,7 +180,7 @@ class Compactor:
         live = sum(size_of(part).live for part in parts)
         self.doing = f"writing {len(parts)} segments as one of about {live} bytes"
         try:
-            await self._cache.require(live)
+            await self._require_room(live)
             try:
                 merged = await asyncio.to_thread(merge, parts, self._writer, self._ended)
             except OSError as error:
@@ -186,12 +189,20 @@ class Compactor:
         finally:
             self.doing = ""
 
+    async def _require_room(self, size: int) -> None:
+        """CacheFull or StoreFull when the output does not fit; half of the reserve is left to flushes."""
+        await self._cache.require(size)
+        room = await self._room()
+        if room is not None and room < size + self._settings.reserve_bytes // 2:
+            raise StoreFull(f"{size} bytes are needed to merge segments, {room} are free in the store's volume")
+
     async def _put(self, merged: Merge) -> None:
         """Into the store, then into a manifest."""
         files = merged.output.entry.files() if merged.output else []
         counts = False
         try:
             await keep_trying(lambda: self._cache.upload(files), self._ended, self._sleep, self._complain)
+            self._complain("")
             self._observer.compacted(sum(file.size for file in files))
             await self._publisher.take_in(merged)
             counts = True

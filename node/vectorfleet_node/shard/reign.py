@@ -160,6 +160,7 @@ class Realm:
             sleep=self.sleep,
             settings=self.settings,
             observer=self.observer,
+            room=self.store.room,
             ended=lambda: leadership.ended,
             abandoned=collector.abandoned,
             complain=partial(complain, "compactor"),

@@ -72,7 +72,7 @@ class Succession:
             if self._follower.state.epoch >= epoch:
                 raise self._lost()
         if await self._collected(entry.record.position):
-            await self._follower.load()
+            await self._follower.reload()
             raise self._lost()
         self._follower.apply(entry)
         if self._follower.state.epoch != epoch:
