@@ -20,7 +20,7 @@ demo: $(LOCKED) $(DEMO_LOCKED) ## Boot a cluster, install the chart, load 117,00
 	$(BIN)/python -m demo up
 
 .PHONY: test
-test: check mutants-fast sim e2e ## Everything: format, lint, types, layers, unit tests, some mutants, the simulation, then end-to-end tests on a real Kubernetes
+test: check mutants-fast sim durability e2e ## Everything: format, lint, types, layers, unit tests, some mutants, the simulation, real processes that are killed, then end-to-end tests on a real Kubernetes
 
 ##@ While you work
 .PHONY: check
@@ -37,6 +37,10 @@ sim: $(LOCKED) ## Two minutes of the deterministic simulation of a shard
 .PHONY: soak
 soak: $(LOCKED) ## The simulation from a random seed on, SECONDS=600 long
 	$(BIN)/python -m tests.sim --seconds $(or $(SECONDS),600)
+
+.PHONY: durability
+durability: $(LOCKED) ## Real processes, disks and an S3 server, killed, stopped and filled: nothing acknowledged is lost
+	$(BIN)/python -m pytest tests/durability -q -n 2 --dist worksteal
 
 .PHONY: e2e
 e2e: $(LOCKED) ## End-to-end tests (E2E=tests/e2e/test_x.py for some of them)

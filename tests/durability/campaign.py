@@ -65,6 +65,10 @@ class Campaign:
         self._processes.append(process)
         return process
 
+    def order_show(self, process: Process) -> None:
+        """A strong read: what is acknowledged by now must be in it."""
+        process.order("show", self.truth.oracle.acked)
+
     def hear(self, seconds: float) -> None:
         """Takes in what is told within a time, or comes first; also what has landed."""
         connections = {process.connection: process for process in self._processes if not process.gone}

@@ -65,12 +65,12 @@ def test_a_full_volume_refuses_writes_and_keeps_everything(campaign: Campaign, v
             process = begin(campaign)
             ballast.fill(leave=RESERVE)
             is_refused(campaign, process)
-            process.order("show")
+            campaign.order_show(process)
             campaign.expect(process, "shown")
             process.order("flush")  # with the reserve, which is there for that
             campaign.expect(process, "flushed")
             ballast.fill(leave=0)
-            process.order("show")
+            campaign.order_show(process)
             campaign.expect(process, "shown")
             if chance.random() < 0.5:
                 process.order("flush")
@@ -81,7 +81,7 @@ def test_a_full_volume_refuses_writes_and_keeps_everything(campaign: Campaign, v
         process.order("halt")
         campaign.expect(process, "halted")
         assert not campaign.truth.unknown
-        process.order("show")
+        campaign.order_show(process)
         campaign.expect(process, "shown")
 
 
@@ -89,7 +89,7 @@ def starts_full(campaign: Campaign, ballast: Ballast) -> None:
     """A node that starts on the full volume serves what is there, does not lead, and leads when there is room."""
     ballast.fill(leave=0)
     process = campaign.start()
-    process.order("show")
+    campaign.order_show(process)
     campaign.expect(process, "shown")
     ballast.fill(leave=0)  # what the dead one was writing is swept away
     process.order("lead")

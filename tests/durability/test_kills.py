@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 
 from tests.durability.campaign import Campaign, Process
+from vectorfleet_node.maintenance.check import check_collection
+from vectorfleet_node.storage.open import open_store
 
 LANES = range(5)
+ACKS_BETWEEN_KILLS = 30  # on average
 GARBAGE_DEADLINE = 20.0  # seconds
 
 
 def begin(campaign: Campaign) -> Process:
     """A worker that leads, shows what it found, settles what is unknown, and goes on; everything is ordered at once."""
     process = campaign.start()
-    for command in (["lead"], ["show"], ["load", campaign.truth.turns(LANES)]):
-        process.order(*command)
+    process.order("lead")
+    campaign.order_show(process)
+    process.order("load", campaign.truth.turns(LANES))
     return process
 
 
@@ -25,7 +30,7 @@ def kill_often(campaign: Campaign, kills: int, chance: random.Random) -> None:
             campaign.listen(chance.random() * 0.25)
         else:
             campaign.expect(process, "shown")
-            campaign.listen_for_acks(chance.randint(1, 150))
+            campaign.listen_for_acks(1 + int(chance.expovariate(1 / ACKS_BETWEEN_KILLS)))
             if chance.random() < 0.4:  # while it writes segments, publishes, merges and collects
                 process.order("flush")
                 campaign.expect(process, "flushing")
@@ -40,15 +45,23 @@ def finish(campaign: Campaign) -> None:
     process.order("halt")
     campaign.expect(process, "halted")
     assert not campaign.truth.unknown
-    process.order("flush")
-    campaign.expect(process, "flushed")
-    process.order("show")
+    for _ in range(campaign.plan.settings.keep_manifests + 1):
+        process.order("load", campaign.truth.turns(LANES))
+        campaign.listen_for_acks(1)
+        for command, answer in (("halt", "halted"), ("flush", "flushed")):
+            process.order(command)
+            campaign.expect(process, answer)
+    campaign.order_show(process)
     campaign.expect(process, "shown")
+    # What the killed ones left is collected once the manifests that count are younger.
     campaign.listen(GARBAGE_DEADLINE, lambda: not campaign.truth.garbage())
     assert campaign.truth.garbage() == []
     fresh = campaign.start(campaign.plan.cache.with_name("fresh"))
-    fresh.order("show")
+    campaign.order_show(fresh)
     campaign.expect(fresh, "shown")
+    plan = campaign.plan
+    report = asyncio.run(check_collection(open_store(plan.location, plan.credentials), plan.location.url))
+    assert report.clean, report
 
 
 def test_a_folder_survives_kills(folder_campaign: Campaign, seed: int) -> None:

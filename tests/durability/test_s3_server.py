@@ -42,10 +42,10 @@ def test_a_server_that_dies_and_hangs_in_the_middle_of_puts_loses_and_doubles_no
         process.order("halt")
         campaign.expect(process, "halted")
         assert not campaign.truth.unknown
-        process.order("show")
+        campaign.order_show(process)
         campaign.expect(process, "shown")
         fresh = campaign.start(campaign.plan.cache.with_name("fresh"))
-        fresh.order("show")
+        campaign.order_show(fresh)
         campaign.expect(fresh, "shown")
 
 

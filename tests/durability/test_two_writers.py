@@ -44,12 +44,12 @@ def test_a_writer_that_wakes_up_after_another_took_over_acknowledges_nothing(cam
             fence = lead(campaign, other, other_lanes)
             campaign.listen_for_acks(40)
             stopped.signal(signal.SIGCONT)
+            campaign.order_show(stopped)  # a strong read, of which it may first learn that it was deposed
+            campaign.expect(stopped, "shown")
             stopped.order("halt")
             assert campaign.expect(stopped, "halted")[1] is False, "it believes that it still leads"
             late = [position for lane, position in campaign.truth.acks if lane in its_lanes and position > fence]
             assert not late, f"acknowledged at {late}, after the fence at {fence}"
-            stopped.order("show")
-            campaign.expect(stopped, "shown")
             writers.reverse()
         (leader, _), (follower, its_lanes) = writers
         leader.order("halt")
@@ -60,5 +60,5 @@ def test_a_writer_that_wakes_up_after_another_took_over_acknowledges_nothing(cam
         campaign.expect(leader, "halted")
         assert not campaign.truth.unknown
         for process in (leader, follower):
-            process.order("show")
+            campaign.order_show(process)
             campaign.expect(process, "shown")

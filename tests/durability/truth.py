@@ -129,11 +129,11 @@ class Truth:
             case "failed":
                 raise Violation(f"a client met an error that is none: {told[0]}")
 
-    def _compare(self, position: int, rows: dict[str, Row], row_hash: str) -> None:
+    def _compare(self, at_least: int, position: int, rows: dict[str, Row], row_hash: str) -> None:
         tail = self.read_log()
-        if not self.oracle.acked <= position <= tail:
+        if not at_least <= position <= tail:
             raise Violation(
-                f"position {position} was shown; {self.oracle.acked} is acknowledged, the log ends at {tail}"
+                f"position {position} was shown; {at_least} was acknowledged before, the log ends at {tail}"
             )
         expected = {key: row for key, (_, row) in self.ledger.states[position].items()}
         wrong = {key for key in expected | rows if expected.get(key) != rows.get(key)}

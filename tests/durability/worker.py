@@ -19,6 +19,8 @@ from typing import Any
 
 from tests.durability.operations import SCHEMA, SHARD, UID, operation, part_of
 from tests.sim.oracle import rows_of
+from vectorfleet.descriptor import COLLECTION_OBJECT, CollectionDescriptor
+from vectorfleet.partition import KEY_HASH
 from vectorfleet.topology import StorageLocation
 from vectorfleet_node.engine.cpu import CpuEngine
 from vectorfleet_node.shard.port import InDoubt, NotApplied, NotLeader, Overloaded
@@ -78,7 +80,9 @@ class Worker:
     async def run(self) -> None:
         """Until it is told to stop."""
         store = await asyncio.to_thread(open_store, self.plan.location, self.plan.credentials)
-        with suppress(StorageError):
+        with suppress(StorageError):  # also when it is there: then nothing has to be written
+            descriptor = CollectionDescriptor(uid=UID, collection=SCHEMA, key_hash=KEY_HASH)
+            await store.create(COLLECTION_OBJECT, descriptor.model_dump_json().encode())
             await Log(store, UID, SHARD, sleep=asyncio.sleep).create_first(genesis(UID, SHARD, bytes(16), 1))
         self.replica = ShardReplica(
             store,
@@ -127,12 +131,12 @@ class Worker:
         else:
             self.tell("leads", self.replica.view().position)
 
-    async def show(self) -> None:
-        """Tells all rows, and the row hash that is kept."""
+    async def show(self, at_least: int) -> None:
+        """A strong read: tells all rows, and the row hash that is kept. at_least: the position that must be in it."""
         await self.replica.make_strong()
         view = self.replica.view()
         row_hash = to_hex(self.replica._follower.state.row_hash)
-        self.tell("shown", view.position, rows_of(view), row_hash)
+        self.tell("shown", at_least, view.position, rows_of(view), row_hash)
 
     async def flush(self) -> None:
         """Tells before and after."""
