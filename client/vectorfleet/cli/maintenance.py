@@ -130,6 +130,8 @@ def fsck(
         render.print_json({**report_json(report), "repairs": told})
     if not report.clean:
         raise typer.Exit(1)
+    if not report.complete:
+        raise typer.Exit(CANNOT_TELL)
 
 
 def _check(store: Store, url: str, shard: int | None) -> Report:

@@ -21,7 +21,7 @@ from vectorfleet.descriptor import (
     CollectionDescriptor,
 )
 from vectorfleet.partition import KEY_HASH
-from vectorfleet_node.maintenance.findings import Finding, Kind, Report, Severity, ShardReport
+from vectorfleet_node.maintenance.findings import Finding, Kind, Report, ShardReport
 from vectorfleet_node.maintenance.rewriting import QUARANTINE_PREFIX
 from vectorfleet_node.maintenance.shardcheck import ShardCheck
 from vectorfleet_node.maintenance.slots import read_slot
@@ -87,12 +87,16 @@ async def check_collection(store: Store, url: str, *, only: int | None = None, p
 async def _shard(
     store: Store, descriptor: CollectionDescriptor, shard: int, folder: Path, progress: Progress
 ) -> ShardReport:
+    seen: set[tuple[Kind, str]] | None = None
     for _ in range(_ATTEMPTS):
-        check = ShardCheck(store, descriptor.uid, descriptor.collection, shard, folder, progress)
-        found = await check.run()
-        damaged = any(finding.kind.severity is Severity.DAMAGE for finding in found.findings)
-        if not damaged or await read_slot(store, descriptor.uid, shard, found.tail + 1) is None:
+        found = await ShardCheck(store, descriptor.uid, descriptor.collection, shard, folder, progress).run()
+        damage = [finding for finding in found.findings if finding.kind.damage]
+        if seen is not None:  # what was collected meanwhile is not missed again
+            damage = [finding for finding in damage if (finding.kind, finding.key) in seen]
+            found.findings = [entry for entry in found.findings if entry in damage or not entry.kind.damage]
+        if not damage or not await store.list(paths.log_prefix(shard), after=paths.log_slot(shard, found.tail)):
             break
+        seen = {(finding.kind, finding.key) for finding in damage}
     return found
 
 

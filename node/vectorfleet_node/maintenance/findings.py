@@ -107,6 +107,11 @@ class Kind(Enum):
         return self.value.severity
 
     @property
+    def damage(self) -> bool:
+        """Whether data is lost or will be."""
+        return self.severity is Severity.DAMAGE
+
+    @property
     def label(self) -> str:
         """The kind's name for programs, as `record-damaged`."""
         return self.name.lower().replace("_", "-")
@@ -190,3 +195,8 @@ class Report:
     def clean(self) -> bool:
         """Whether there is no damage."""
         return not self.of(Severity.DAMAGE)
+
+    @property
+    def complete(self) -> bool:
+        """Whether everything could be checked: nothing was written by a newer version."""
+        return all(finding.kind is not Kind.NEWER for finding in self.all_findings)

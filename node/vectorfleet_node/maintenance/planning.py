@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from vectorfleet_node.maintenance.facts import ShardFacts
-from vectorfleet_node.maintenance.findings import Kind, Severity, ShardReport
+from vectorfleet_node.maintenance.findings import Kind, ShardReport
 from vectorfleet_node.maintenance.rows import live_mask
 from vectorfleet_node.maintenance.words import counted
 from vectorfleet_node.storage.manifest import Manifest
@@ -51,7 +51,7 @@ class CannotRepair(Exception):
 
 def needs_repair(report: ShardReport) -> bool:
     """Whether there is damage."""
-    return any(finding.kind.severity is Severity.DAMAGE for finding in report.findings)
+    return any(finding.kind.damage for finding in report.findings)
 
 
 def make_plan(report: ShardReport, facts: ShardFacts) -> Plan:

@@ -30,6 +30,7 @@ def report_json(report: Report) -> dict[str, Any]:
         "url": report.url,
         "uid": report.uid,
         "clean": report.clean,
+        "complete": report.complete,
         "shards": [
             {
                 "shard": shard.shard,
@@ -101,6 +102,8 @@ def _verdict(report: Report) -> Text:
     damage, garbage = report.of(Severity.DAMAGE), report.of(Severity.GARBAGE)
     if damage:
         return Text(f"DAMAGED: {counted(len(damage), 'finding')} above", "bold red")
+    if not report.complete:
+        return Text("not checked in full: a newer version wrote part of it", "bold yellow")
     left = f"; {counted(len(garbage), 'object')} of garbage" if garbage else ""
     return Text(f"clean: every object that counts is there and right{left}", "green")
 

@@ -134,7 +134,7 @@ async def _repair_shard(
         rewriter = Rewriter(shop, salvaged, descriptor.uid, tools.clock)
         await rewriter.publish(sorted(plan.pins), bad)
         for finding in report.findings:
-            if finding.kind.severity is Severity.DAMAGE and "/log/" not in finding.key:
+            if finding.kind.damage and "/log/" not in finding.key:
                 told.done += [f"{finding.key} is in quarantine"] if await quarantine(shop, finding.key) else []
         await rewriter.give_up(bad)
     base = f"manifest {plan.manifest.position}" if plan.manifest else f"slot {plan.start}"

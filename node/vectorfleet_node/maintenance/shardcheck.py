@@ -85,6 +85,9 @@ class ShardCheck:
         async for slot in read_slots(self._store, self._uid, shard, asked):
             self.facts.slots.append(fact_of(slot))
             self._progress(f"shard {shard}: log", len(self.facts.slots), max(len(asked), len(self.facts.slots)))
+        # Markers after slots: a slot that was collected while this looked had its marker before.
+        markers = sort_out(shard, await self._store.list(f"{paths.shard_prefix(shard)}boundary/"))
+        inventory.small, inventory.large = markers.small, markers.large
 
     async def _read_manifests(self) -> None:
         facts = self.facts

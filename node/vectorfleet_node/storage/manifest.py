@@ -27,11 +27,11 @@ _CRC: Final = struct.Struct("<I")
 
 
 class FileEntry(Frozen):
-    """One immutable file under `segments/`."""
+    """One immutable file under `segments/`. Its name becomes a path on this node: it may not lead elsewhere."""
 
-    name: str
-    size: int
-    crc32c: int
+    name: str = Field(pattern=r"^[0-9A-Za-z_.-]*$")
+    size: int = Field(ge=0)
+    crc32c: int = Field(ge=0, lt=1 << 32)
 
 
 class IndexEntry(Frozen):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import struct
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from objects import OURS, POSITION, SHARD, UID, crc_behind, record_of
+from objects import OURS, POSITION, SHARD, UID, crc_behind, every_object, record_of
 
 from vectorfleet_node.storage import record
 from vectorfleet_node.storage.format import READABLE
@@ -67,3 +68,12 @@ def test_a_count_beyond_the_end_is_refused_and_the_offset_told(count: int, tag: 
     data[6:8] = struct.pack("<H", 1)
     with pytest.raises(record.DataLoss, match=r"malformed: .*expected at \d+"):
         record.decode(crc_behind(bytes(data)), uid=UID, shard=SHARD, position=POSITION)
+
+
+@pytest.mark.parametrize("name", ["../../etc/passwd", "/etc/passwd", "a/b.rows", "a\\b.rows", "a\x00.rows"])
+def test_a_manifest_whose_file_names_lead_out_of_the_folder_is_refused(name: str) -> None:
+    manifest = every_object()["manifest"]
+    spoilt = manifest.data.replace(b'"2-abababababababab-00000001.rows"', json.dumps(name).encode())
+    assert spoilt != manifest.data
+    with pytest.raises(record.DataLoss, match="manifest 7 of shard 3 is malformed"):
+        manifest.decode(crc_behind(spoilt))
