@@ -110,9 +110,7 @@ class SegmentCache:
         made = list(files)
         self._made |= {file.name for file in made}
         await self._budget.made({self.folder / file.name: file.size for file in made})
-        await asyncio.gather(
-            *(self._store.upload(paths.segment(self._shard, file.name), self.folder / file.name) for file in made)
-        )
+        await asyncio.gather(*(self._store.upload(self.key(file.name), self.folder / file.name) for file in made))
 
     def give_up(self, files: Iterable[FileEntry]) -> None:
         """Files that were made here wait for no manifest any more."""
@@ -142,10 +140,10 @@ class SegmentCache:
             if await self._good(path, file):
                 return path
             for _ in range(2):
-                await self._store.download(paths.segment(self._shard, file.name), path)
+                await self._store.download(self.key(file.name), path)
                 if await self._good(path, file):
                     return path
-        raise DataLoss(f"{paths.segment(self._shard, file.name)} is damaged in the store: its checksum is wrong")
+        raise DataLoss(f"{self.key(file.name)} is damaged in the store: its checksum is wrong")
 
     async def _has(self, file: FileEntry) -> bool:
         try:
@@ -154,12 +152,16 @@ class SegmentCache:
             return False
         return True
 
+    def key(self, name: str) -> str:
+        """The key of the object that is a file."""
+        return paths.segment(self._shard, name)
+
     async def check_store(self, file: FileEntry) -> str:
         """What is wrong with the store's copy of a file; empty when nothing is. CacheFull; any other StorageError."""
         await self.require(file.size)
         copy = self.folder / f"{file.name}.store.tmp"
         try:
-            await self._store.download(paths.segment(self._shard, file.name), copy)
+            await self._store.download(self.key(file.name), copy)
             found = await asyncio.to_thread(_measure, copy)
         except DataLoss as error:
             return str(error)

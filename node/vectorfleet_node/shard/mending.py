@@ -21,18 +21,20 @@ _PAUSE: Final = 10.0  # seconds between two looks
 class Mender:
     """Mends one shard.
 
-    layout: of now, None before the shard is loaded. leads: whether this node does. rewrite: writes the segment with
-    that rows file anew. flush: publishes a manifest.
+    key: of the object that is a file. layout: of now, None before the shard is loaded. leads: whether this node does.
+    rewrite: writes the segment with that rows file anew. flush: publishes a manifest.
     """
 
     def __init__(
         self,
+        key: Callable[[str], str],
         layout: Callable[[], Layout | None],
         leads: Callable[[], bool],
         rewrite: Callable[[str], Awaitable[None]],
         flush: Callable[[], Awaitable[None]],
         sleep: Sleep,
     ) -> None:
+        self._key = key
         self._layout = layout
         self._leads = leads
         self._rewrite = rewrite
@@ -46,7 +48,7 @@ class Mender:
         layout = self._layout()
         damaged = [file for segment in layout.segments for file in self._damage(segment)] if layout else []
         damaged += self._damaged_requests(layout) if layout else []
-        return f"damaged in the store, and to be written anew: {', '.join(damaged)}" if damaged else ""
+        return f"damaged in the store, to be written anew: {', '.join(map(self._key, damaged))}" if damaged else ""
 
     def found(self, file: str, problem: str) -> None:
         """The store's copy of a file in use is damaged."""

@@ -42,7 +42,7 @@ class Upkeep:
         self._leads = leads
         self._step_down = step_down
         self.healer = Healer(cache, lambda: follower.state, self._reload, sleep)
-        self.mender = Mender(self._layout, leads, rewrite, publish, sleep)
+        self.mender = Mender(cache.key, self._layout, leads, rewrite, publish, sleep)
         make = partial(Scrubber, sleep=sleep, most=settings.scrub_rate)
         self._scrubbers = [
             make(

@@ -63,7 +63,7 @@ async def test_a_rotten_file_in_the_cache_is_set_aside_and_fetched_again(kind: s
         assert victim.with_name(victim.name + ".damaged").exists()
 
 
-@pytest.mark.parametrize("kind", [*KINDS, "manifests/"])
+@pytest.mark.parametrize("kind", ["rows", "vectors", "requests", "manifests/"])
 async def test_a_rotten_object_is_worked_round_by_the_log_and_told(kind: str, tmp_path: Path) -> None:
     store = SteeredStore()
     rows, hashed = await sealed_shard(store, tmp_path)
