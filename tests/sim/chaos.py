@@ -28,7 +28,10 @@ _SELDOM: Final = ("fence", "publish", "pin", "marker", "delete")  # so their amb
 
 
 class Chaos:
-    """Trouble until it is cancelled; `end` then makes every node well again."""
+    """Trouble until it is cancelled; `end` then makes every node well again.
+
+    power_lost: to be told when a machine starts again after a power cut. duel: lets a node try to lead.
+    """
 
     def __init__(
         self,
@@ -36,6 +39,7 @@ class Chaos:
         network: Network,
         volume: Volume | None,
         power_lost: Callable[[], None],
+        duel: Callable[[Node], None],
         source: random.Random,
         events: Counter[str],
         trace: Trace,
@@ -43,11 +47,13 @@ class Chaos:
         self._nodes = list(nodes)
         self._volume = volume
         self._power_lost = power_lost
+        self._duel = duel
         self._network = network
         self._random = source
         self._events = events
         self._trace = trace
         self._ambush = ""
+        self._candidate: Node | None = None  # the only one that is ambushed, if any
         self._context = current_process().context
         network.sending = self._before_request
         for node in nodes:
@@ -82,6 +88,17 @@ class Chaos:
                 self._restart(node)
             elif node.process.paused:
                 self._resume(node.process)
+
+    async def stall_a_candidate(self, node: Node) -> Callable[[], None]:
+        """Lets a follower try to lead and pauses it before it sends its fence; returns what lets it go on."""
+        self._ambush, self._candidate = "fence", node
+        self._duel(node)
+        process = node.process
+        assert process is not None
+        while not process.paused:
+            await asyncio.sleep(0.1)
+        self._candidate = None
+        return lambda: self._resume(process)
 
     def _crash(self, node: Node) -> None:
         if node.process is not None and not node.stopping:
@@ -123,7 +140,7 @@ class Chaos:
             self._events["pause"] += 1
             self._trace(node.name, "is paused")
             node.process.paused = True
-            self._later(self._random.random() * self._random.random() * 30, self._resume, node.process)
+            self._later(self._random.random() * 20, self._resume, node.process)
 
     def _resume(self, process: Process) -> None:
         self._trace(process.name, "goes on")
@@ -176,10 +193,15 @@ class Chaos:
 
     def _spring(self, name: str, step: str) -> None:
         node = next((node for node in self._nodes if node.name == name), None)
-        if step != self._ambush or node is None or not node.up or self._random.random() < 0.3:
+        if step != self._ambush or node is None or not node.up or self._candidate not in (None, node):
+            return
+        if self._candidate is None and self._random.random() < 0.3:
             return
         self._ambush = ""
-        if self._random.random() < 0.6:
+        if self._candidate is not None:
+            self._trace(name, "is paused")
+            node.process.paused = True  # type: ignore[union-attr]
+        elif self._random.random() < 0.6:
             self._events[f"crash before {step}"] += 1
             self._crash(node)
         else:

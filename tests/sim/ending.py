@@ -20,8 +20,7 @@ async def progress(users: Users) -> None:
     """Somebody leads and acknowledges writes."""
     while not any(node.leads for node in users.nodes):
         await take_over(users, users.random.choice(users.nodes))
-    for number in range(3):
-        await _write_one(users, f"calm.{number}")
+    await _write_one(users)
 
 
 async def converge(users: Users) -> None:
@@ -54,22 +53,23 @@ async def converged(users: Users, node: Node) -> None:
         raise Violation(f"{node.name} has row hash {found} in the end; the ledger's is {wanted}")
 
 
-async def collect_all(users: Users) -> None:
+async def collect_all(users: Users, manifests: int = 0) -> None:
     """With the pins gone and a few more manifests, the store has nothing that is not needed."""
     for name in list(users.oracle.ledger.pins):
         await _insist(users, lambda replica, name=name: replica.unpin(name))  # type: ignore[misc]
     number = 0
-    while users.oracle.garbage():
+    while number < manifests or users.oracle.garbage():
         number += 1
-        await _write_one(users, f"last.{number}")
+        await _write_one(users)
         await _insist(users, lambda replica: replica.flush())
         await asyncio.sleep(2)
 
 
-async def _write_one(users: Users, name: str) -> None:
-    request = some_write(users.random, name)
-    while await write(users, request, users.oracle.ledger.tail, 1) is None:
-        request = some_write(users.random, f"{request.request_id}'")
+async def _write_one(users: Users) -> None:
+    while True:
+        request = some_write(users.random, f"calm.{len(users.oracle.ledger.sent)}")
+        if await write(users, request, users.oracle.ledger.tail, 1) is not None:
+            return
         await asyncio.sleep(0.1)
 
 

@@ -209,7 +209,8 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         process = current_process()
         called = func.args[0] if isinstance(func, partial) else func  # to_thread wraps it
         process.on_job(getattr(called, "__qualname__", ""))
-        if not process.alive:
+        if process.paused or not process.alive:
+            self.call_soon(self._run_job, future, func, args)
             return
         try:
             result, error = func(*args), None

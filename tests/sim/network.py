@@ -90,19 +90,19 @@ class Network:
 
     async def send(self, request: Request) -> Any:
         """The store's answer; StoreUnavailable or StoreFull."""
-        sender = self.announce(request)
+        await self.announce(request)
         reply: asyncio.Future[Any] = self._loop.create_future()
-        if sender.alive:
-            self._carry(sender, request, reply)
+        self._carry(current_process(), request, reply)
         return await reply
 
-    def announce(self, request: Request) -> Process:
-        """Counts a request. Its sender, who may have been killed by this."""
+    async def announce(self, request: Request) -> None:
+        """Counts a request. Returns when it can leave: later when its sender is paused just now, never when killed."""
         sender = current_process()
         self.calls += 1
         self.sending(sender, request)
         self._trace(sender.name, str(request))
-        return sender
+        if sender.paused or not sender.alive:
+            await asyncio.sleep(0)
 
     def damage(self, key: str, body: bytes) -> bytes:
         """A download's bytes as they arrive."""

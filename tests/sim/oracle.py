@@ -49,7 +49,7 @@ class Oracle:
         if position is None or not key.startswith(paths.log_prefix(self._shard)):
             return
         if position in self.ledger.first:
-            self._events["create into a collected slot"] += 1
+            self._collected_again(position, body)
             return
         record = self.ledger.append(position, body)
         match record.body:
@@ -60,6 +60,14 @@ class Oracle:
             case Fence(format=written) if position > 1:
                 self._events["format raised"] += written > self._format
                 self._format = max(self._format, written)
+
+    def _collected_again(self, position: int, body: bytes) -> None:
+        record = decode(body, uid=self.ledger.uid, shard=self._shard, position=position)
+        known = body == self.ledger.first[position]
+        self._events["fence into a collected slot"] += isinstance(record.body, Fence)
+        self._events[
+            "late create of a record that was collected" if known else "other create into a collected slot"
+        ] += 1
 
     def refused_create(self, key: str, body: bytes, found: bytes) -> None:
         """See `Witness`."""

@@ -48,6 +48,10 @@ class Users:
         task.add_done_callback(_raise_error)
         return task
 
+    def begin(self, work: Coroutine[Any, Any, None]) -> None:
+        """`spawn` for whoever does not wait for it."""
+        self.spawn(work)
+
     async def pause(self, mean: float) -> None:
         """Between nothing and twice the mean, in seconds."""
         await asyncio.sleep(self.random.random() * 2 * mean)

@@ -6,7 +6,6 @@ lost at random, and the oracle is asked whether anything is missing that somebod
 
 from __future__ import annotations
 
-import asyncio
 import random
 from collections import Counter
 from collections.abc import Callable
@@ -175,8 +174,7 @@ class _CountedStore:
         return await self._inner.room()
 
     async def _announce(self, kind: str, key: str, body: bytes = b"") -> None:
-        if not self._network.announce(Request(kind, key, lambda: None, body)).alive:
-            await asyncio.get_running_loop().create_future()  # killed: for ever
+        await self._network.announce(Request(kind, key, lambda: None, body))
 
 
 def _key(path: Path) -> str:

@@ -24,13 +24,15 @@ from .nodes import SHARD, UID, Node
 from .oracle import Oracle
 from .readers import pinner, reader
 from .tracing import Trace
-from .users import Users, elector
+from .users import Users, elector, take_over
 from .violation import Violation
 from .volume import Volume
 from .writers import writer
 
 _STORE_CALLS: Final = 250  # at least so many in each run before calm
 _ON_VOLUMES: Final = 5  # every fifth seed
+_STALLED: Final = 0.4  # of the runs with a candidate that sleeps while its slot is used and collected
+_MANIFESTS: Final = 4  # are published while a candidate is stalled: enough to have its slot collected
 _LONGEST: Final = 3600.0  # virtual seconds of a run
 _SOON: Final = 200.0  # virtual seconds in which calm must bring progress
 
@@ -82,21 +84,27 @@ class World:
     async def _run(self) -> None:
         self.network.mend()
         await self._make_store().create(paths.log_slot(SHARD, 1), genesis(UID, SHARD, bytes(16), 1))
-        await self._hostile_time()
-        await self._must(progress(self.users), "no write was acknowledged")
-        await self._must(converge(self.users), "the nodes did not come to one state")
-        await self._must(collect_all(self.users), "garbage is left that nobody collects")
+        chaos = await self._hostile_time()
+        users = self.users
+        await self._must(progress(users), "no write was acknowledged")
+        followers = [node for node in self.nodes if node.follows]
+        stalled = bool(followers) and self.random.random() < _STALLED
+        go_on = await chaos.stall_a_candidate(followers[0]) if stalled else lambda: None
+        await self._must(collect_all(users, _MANIFESTS if stalled else 0), "garbage is left that nobody collects")
+        go_on()
+        await self._must(progress(users), "no write was acknowledged")
+        await self._must(converge(users), "the nodes did not come to one state")
         for node in self.nodes:
             node.kill()
         self.nodes[0].start(keep_cache=False)
-        await self._must(converged(self.users, self.nodes[0]), "a new node did not come up")
+        await self._must(converged(users, self.nodes[0]), "a new node did not come up")
 
-    async def _hostile_time(self) -> None:
+    async def _hostile_time(self) -> Chaos:
         users, volume = self.users, self.volume
         self.network.faults = Faults()
         if volume is not None:
             volume.be_hostile()
-        chaos = Chaos(self.nodes, self.network, volume, self.oracle.power_lost, self.random, self.events, self.trace)
+        chaos = self._make_chaos()
         chaos.begin()
         actors = [users.spawn(writer(users, f"w{number}")) for number in range(3)]
         actors += [users.spawn(work) for work in (reader(users), reader(users), pinner(users), elector(users))]
@@ -110,6 +118,19 @@ class World:
         self.trace("world", "is calm")
         users.over = True
         await asyncio.gather(*actors)
+        return chaos
+
+    def _make_chaos(self) -> Chaos:
+        return Chaos(
+            self.nodes,
+            self.network,
+            self.volume,
+            self.oracle.power_lost,
+            lambda node: self.users.begin(take_over(self.users, node)),
+            self.random,
+            self.events,
+            self.trace,
+        )
 
     async def _must(self, work: Coroutine[Any, Any, None], otherwise: str) -> None:
         try:
@@ -127,11 +148,11 @@ def _some_settings(source: random.Random) -> ShardSettings:
         queue_bytes=source.choice([1 << 20, 1 << 20, 6000]),
         growing_bytes=source.choice([1 << 20, 1 << 20, 12_000]),
         reserve_bytes=2000,
-        seal_rows=source.randint(4, 16),
+        seal_rows=source.randint(3, 12),
         seal_idle=source.choice([1.6, 5.0]),
         publish_records=source.randint(10, 40),
         keep_manifests=source.choice([2, 2, 3]),
         tidy_idle=source.choice([3.0, 60.0]),
-        poll=0.1,
-        poll_idle=source.choice([0.8, 3.0]),
+        poll=0.25,
+        poll_idle=source.choice([1.0, 3.0]),
     )

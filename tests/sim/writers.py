@@ -28,7 +28,7 @@ async def writer(users: Users, name: str) -> None:
         request = some_write(users.random, f"{name}.{number}")
         floor = known if users.random.random() < 0.9 else 0
         known = max(known, await write(users, request, floor, users.random.randint(1, 5)) or 0)
-        await users.pause(0.25 if users.random.random() < 0.8 else 4.0)
+        await users.pause(0.15 if users.random.random() < 0.9 else 3.0)
 
 
 def some_write(source: random.Random, request_id: str) -> Write:
