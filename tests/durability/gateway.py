@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import socket
 from pathlib import Path
 from typing import Self
+
+import pytest
 
 from devcluster import programs
 from devcluster.network import accepts
@@ -14,6 +17,7 @@ from devcluster.s3 import S3
 from tests.durability.child import Child
 
 HOST = "127.0.0.1"
+_NAME = "versitygw"
 
 
 def free_port() -> int:
@@ -21,6 +25,15 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         return int(probe.getsockname()[1])
+
+
+def _program() -> Path:
+    """The server's file. Without it and without a compiler the test is skipped."""
+    (program,) = [program for program in programs.programs() if program.name == _NAME]
+    if not program.built.exists() and shutil.which("go") is None:
+        pytest.skip(f"{_NAME} has not been built yet, and there is no Go to build it with")
+    programs.build_missing(Reporter(), only={_NAME})
+    return program.built
 
 
 class Gateway:
@@ -40,8 +53,7 @@ class Gateway:
 
     def __enter__(self) -> Self:
         self._folder.mkdir()
-        (program,) = programs.build_missing(Reporter(), only={"versitygw"})
-        self._binary = program.built
+        self._binary = _program()
         self.start()
         return self
 
