@@ -53,7 +53,7 @@ def whole(folder: Path, entry: FileEntry) -> Problem | None:
     try:
         CheckedFile.open(path).verify_all()
     except DataLoss as error:
-        problem = f"{error} ({problem})"
+        problem = f"{str(error).removeprefix(f'{entry.name} is ')}; {problem}"
     return (Kind.FILE_DAMAGED, entry.name, problem)
 
 

@@ -92,10 +92,12 @@ def _findings(findings: list[Finding], severity: Severity) -> Iterator[Text | Pa
         total = f", {size_text(size)}" if size and severity is Severity.GARBAGE else ""
         yield Text(f"{severity.value}: {kind.label.replace('-', ' ')} ({len(found)}{total})", _STYLES[severity])
         for finding in found[: _SHOWN[severity]]:
-            yield Padding(Text(f"{finding.key}: {finding.problem}"), (0, 0, 0, 2))
+            yield Padding(Text(f"{finding.key}: {finding.problem}"), (0, 0, 0, 2), expand=False)
         if len(found) > _SHOWN[severity]:
-            yield Padding(Text(f"... and {len(found) - _SHOWN[severity]} more; --json lists all"), (0, 0, 0, 2))
-        yield Padding(Text(f"means: {kind.value.meaning}\ndo:    {kind.value.remedy}"), (0, 0, 1, 2))
+            yield Padding(
+                Text(f"... and {len(found) - _SHOWN[severity]} more; --json lists all"), (0, 0, 0, 2), expand=False
+            )
+        yield Padding(Text(f"means: {kind.value.meaning}\ndo:    {kind.value.remedy}"), (0, 0, 1, 2), expand=False)
 
 
 def _verdict(report: Report) -> Text:
@@ -116,10 +118,10 @@ def print_repairs(repairs: list[Repair]) -> None:
         state, style = ("NOT REPAIRED", "bold red") if repair.refused else ("repaired", "bold green")
         console.print(Text(f"{where}: {state}{f': {repair.refused}' if repair.refused else ''}", style))
         for told in repair.done:
-            console.print(Padding(Text(told), (0, 0, 0, 2)))
+            console.print(Padding(Text(told), (0, 0, 0, 2), expand=False))
         for loss in repair.losses:
             lost = "would be lost" if repair.refused else "lost"
-            console.print(Padding(Text(f"{lost}: {loss}", "red"), (0, 0, 0, 2)))
+            console.print(Padding(Text(f"{lost}: {loss}", "red"), (0, 0, 0, 2), expand=False))
 
 
 @contextmanager

@@ -91,17 +91,20 @@ class ShardCheck:
 
     async def _read_manifests(self) -> None:
         facts = self.facts
-        published = Controls()
+        # Publish records stand behind the manifests that they name, so those of all that count are still there; pin
+        # records may have been collected, so the newest manifest is asked.
         for fact in facts.slots:
             if fact.record is not None:
-                published.apply(fact.record)
-        for position in sorted(published.published, reverse=True):
-            await self._read_manifest(position, published.published[position])
-        newest = max(facts.manifests, default=0)
-        facts.controls = Controls.at(facts.manifests[newest]) if newest else Controls()
-        for fact in facts.slots:
-            if fact.record is not None and fact.position > newest:
                 facts.controls.apply(fact.record)
+        for position, crc in sorted(facts.controls.published.items(), reverse=True):
+            await self._read_manifest(position, crc)
+        newest = facts.newest
+        if newest is not None:
+            since = Controls.at(newest)
+            for fact in facts.slots:
+                if fact.record is not None and fact.position > newest.position:
+                    since.apply(fact.record)
+            facts.controls.pins = since.pins
         for position in sorted({manifest for manifest, _ in facts.controls.pins.values()}):
             if position not in facts.manifests and position not in facts.bad_manifests:
                 await self._read_manifest(position, None)
