@@ -41,12 +41,9 @@ async def fleet(tmp_path: Path) -> AsyncIterator[Callable[..., Any]]:
         await fleet.place({0: nodes})
         await fleet.ready()
 
-        async def checks_blocks() -> bool:
-            return bool(leader_of(fleet)._follower.state.format >= BLOCK_CHECKSUMS)
-
-        await eventually(checks_blocks, what="all replicas read the newest format")
+        leader = await eventually(lambda: leader_of(fleet), what="all replicas read the newest format")
         await fleet.running["n0"].api.Upsert(upsert(KEYS))
-        await leader_of(fleet).flush()
+        await leader.flush()
 
         async def everywhere() -> bool:
             reports = [entry.node.replica(NAME, 0).report() for entry in fleet.running.values()]  # type: ignore[union-attr]
@@ -62,8 +59,11 @@ async def fleet(tmp_path: Path) -> AsyncIterator[Callable[..., Any]]:
     await fleet.stop()
 
 
-def leader_of(fleet: RealFleet) -> Any:
-    return fleet.running[fleet.leader(0)].node.replica(NAME, 0)
+async def leader_of(fleet: RealFleet) -> Any:
+    """Whoever leads and writes checksums of blocks."""
+    replicas: list[Any] = [entry.node.replica(NAME, 0) for entry in fleet.running.values()]
+    formats = {replica: replica._follower.state.format for replica in replicas if replica.leads}
+    return next((replica for replica, written in formats.items() if written >= BLOCK_CHECKSUMS), None)
 
 
 def flip(folder: Path) -> str:
