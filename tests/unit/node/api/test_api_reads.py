@@ -163,6 +163,23 @@ async def test_a_level_is_kept_or_the_shard_says_why_not(
     assert (view is not None) == (status == peer_pb2.SHARD_OK)
 
 
+class CatchesUp(FakeReplica):
+    """Learns of another record with each look at the log."""
+
+    def _do(self, name: str, error: Exception | None) -> None:
+        super()._do(name, error)
+        self.position += 1
+
+
+@pytest.mark.parametrize(
+    "level", [LEVELS(level=LEVELS.STRONG), LEVELS(level=LEVELS.BOUNDED, max_staleness_seconds=1.0)]
+)
+async def test_what_is_served_is_what_the_replica_has_after_its_look(level: pb.Consistency) -> None:
+    answer, view = await consistency.view_at(CatchesUp(position=7), 0, level, 1.0)
+    assert view is not None
+    assert (answer.position, view.position) == (8, 8)
+
+
 @pytest.mark.parametrize(
     ("position", "error", "status"),
     [
