@@ -64,13 +64,12 @@ def print_report(report: Report, console: Console | None = None) -> None:
 
 def _table(shards: list[ShardReport]) -> Table:
     table = Table(box=box.SIMPLE_HEAD)
-    for name in ("shard", "rows", "records", "tail", "manifests", "segments", "files", "bytes"):
+    for name in ("shard", "rows", "log tail", "manifests", "files", "bytes"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("found")
     for shard in shards:
         rows = "?" if shard.rows is None else f"{shard.rows:,}"
-        numbers = [shard.records, shard.tail, shard.manifests, shard.segments, shard.files]
-        counts = [f"{number:,}" for number in numbers]
+        counts = [f"{number:,}" for number in (shard.tail, shard.manifests, shard.files)]
         table.add_row(str(shard.shard), rows, *counts, size_text(shard.bytes), _found(shard.findings))
     return table
 
