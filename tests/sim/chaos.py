@@ -95,9 +95,11 @@ class Chaos:
         self._duel(node)
         process = node.process
         assert process is not None
-        while not process.paused:
+        for _ in range(100):
+            if process.paused:
+                break
             await asyncio.sleep(0.1)
-        self._candidate = None
+        self._ambush, self._candidate = "", None
         return lambda: self._resume(process)
 
     def _crash(self, node: Node) -> None:

@@ -78,7 +78,7 @@ async def _insist(users: Users, operation: Callable[[ShardReplica], Awaitable[ob
     while True:
         try:
             await users.call(users.any_node(), operation, 60)
-        except (NoAnswer, ShardError):
+        except (NoAnswer, ShardError, StorageError):
             await asyncio.sleep(0.5)
         else:
             return

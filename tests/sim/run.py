@@ -77,7 +77,7 @@ def prepare() -> None:
     """Makes the product's sizes small, so that rare things happen in a short run. Once in a process."""
     for module in (logs, collector):
         module.SMALL_BLOCK, module.LARGE_BLOCK = 2, 8  # type: ignore[attr-defined]
-    requests.CAPACITY = 24  # type: ignore[misc]
+    requests.CAPACITY = 12  # type: ignore[misc]
     logging.disable()
     pa.set_cpu_count(1)
     gc.collect()

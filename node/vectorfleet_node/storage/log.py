@@ -103,7 +103,13 @@ class Log:
             return TAIL
         if entry is None or entry.record.previous != chain:
             entry = await self.read(position + 1)
-        return entry if entry is not None and entry.record.previous == chain else BEHIND
+        if entry is None or entry.record.previous != chain:
+            return BEHIND
+        # A candidate that slept may have put its fence into a slot that had been used and collected, and whoever slept
+        # as long is where it was: to them that fence chains. Only fences come there, so only fences are doubted.
+        if isinstance(entry.record.body, Fence) and await self.collected(position + 1):
+            return BEHIND
+        return entry
 
     async def last_listed(self, position: int) -> int:
         """The newest slot behind `position` that a listing shows, 0 when there is none. Listings may lag."""

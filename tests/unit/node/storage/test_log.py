@@ -141,6 +141,15 @@ async def test_a_record_that_does_not_chain_is_behind(store: ScriptedStore, log:
     assert await log.next_after(2, 1) is BEHIND
 
 
+async def test_a_fence_that_chains_in_a_collected_slot_may_be_a_dead_candidates(store: ScriptedStore, log: Log) -> None:
+    first, second = await written(store, 2)
+    await store.create(paths.log_slot(0, 3), record(3, chain_value(second), Fence("sleeper", "", 1)))
+    assert isinstance(await log.next_after(2, chain_value(second)), Entry)
+    await store.create(paths.boundary(0, 1, 0), b"")
+    assert await log.next_after(2, chain_value(second)) is BEHIND
+    assert isinstance(await log.next_after(1, chain_value(first)), Entry)
+
+
 async def test_a_record_that_lands_between_the_looks_is_found(store: ScriptedStore, log: Log) -> None:
     made = await written(store, 2)
     following = record(3, chain_value(made[1]))
