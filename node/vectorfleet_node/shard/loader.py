@@ -19,6 +19,7 @@ from vectorfleet_node.storage import manifest as manifests
 from vectorfleet_node.storage import paths
 from vectorfleet_node.storage.log import BEHIND, TAIL, Entry, Log, Sleep
 from vectorfleet_node.storage.manifest import Manifest
+from vectorfleet_node.storage.record import Fence
 from vectorfleet_node.storage.store import DataLoss, Store
 
 _WINDOW: Final = 16  # records fetched at once
@@ -141,6 +142,9 @@ class Loader:
             first = state.position + 1
             window = range(first, first + len(listed[start : start + _WINDOW]))
             for entry in await asyncio.gather(*(self._log.read(position) for position in window)):
+                if entry is not None and isinstance(entry.record.body, Fence):
+                    found = await self._log.next_after(state.position, state.chain)  # a fence may be no record
+                    entry = found if isinstance(found, Entry) else None
                 if entry is None or entry.record.previous != state.chain:
                     break  # left to `next_after`, which knows what it means
                 await _apply(state, entry)

@@ -171,6 +171,40 @@ async def test_a_manifest_that_is_collected_while_it_is_adopted_is_no_damage(tmp
         assert (follower.report().message, contents(follower.view())) == ("", contents(leader.view()))
 
 
+async def test_a_leader_that_cannot_adopt_publishes_no_file_that_may_be_collected(tmp_path: Path) -> None:
+    store, blind = SteeredStore(), SteeredStore()
+    blind.inner = store.inner
+    get, broken = blind.get, True
+
+    async def get_no_manifest(key: str) -> bytes | None:
+        if broken and "/manifests/" in key:
+            raise StorageError("not now")
+        return await get(key)
+
+    await new_shard(store)
+    async with leading(make_replica(store, tmp_path, "a", settings=TIDY)) as leader:
+        await fill(leader, 2)
+        heir = make_replica(blind, tmp_path, "b", settings=TIDY)
+        await heir.start()
+        blind.get = get_no_manifest  # type: ignore[method-assign]
+        for step in range(FAN_IN):
+            await fill(leader, 2, f"{step}-")
+        await leader.compact()
+        await fill(leader, 1)
+        await collected(store.inner, leader)
+    async with leading(heir):
+        await write(heir, upsert(["new"]))
+        rows, manifests = contents(heir.view()), store.keys("manifests/")
+        with pytest.raises(StorageError, match="no manifest since 4 can be used"):
+            await heir.flush()
+        assert store.keys("manifests/") == manifests
+        broken = False
+        await heir.flush()
+        assert contents(heir.view()) == rows
+        async with running(fresh := make_replica(store.inner, tmp_path, "c")):
+            assert (fresh.report().message, contents(fresh.view())) == ("", rows)
+
+
 async def test_a_manifest_of_a_dead_leader_whose_files_were_collected_is_passed_over(tmp_path: Path) -> None:
     store = SteeredStore()
     await new_shard(store)
@@ -321,11 +355,13 @@ async def test_an_error_of_the_store_is_told_and_what_it_kept_is_collected_later
     async def quickly(seconds: float) -> None:
         await asyncio.sleep(min(seconds, 0.01))
 
-    refuse = True
+    refuse, refused = True, 0
     delete_object = store.inner.delete
 
     async def refusing(key: str) -> None:
+        nonlocal refused
         if refuse and "/segments/" in key:
+            refused += 1
             raise StorageError("not now")
         await delete_object(key)
 
@@ -336,6 +372,7 @@ async def test_an_error_of_the_store_is_told_and_what_it_kept_is_collected_later
         await leader.compact()
         await fill(leader, 1)
         await until(lambda: "collected later: not now" in leader.report().message)
+        await until(lambda: refused > 200)  # many more than the publishes alone would make it try
         await write(leader, delete("k1"))
         refuse = False
         await collected(store.inner, leader)
