@@ -24,7 +24,8 @@ from .tracing import Trace
 from .volume import Volume
 
 _JOBS: Final = {"Sealer.seal": "seal", "merge": "merge", "open_segment": "open"}  # functions that run in threads
-_SELDOM: Final = ("fence", "publish", "pin", "marker", "delete")  # so their ambushes are laid more often
+# So seldom that their ambushes are laid more often.
+_SELDOM: Final = (*("fence", "publish", "marker", "delete", "merge") * 2, "fence", "pin")
 
 
 class Chaos:
@@ -72,8 +73,8 @@ class Chaos:
         if self._volume is not None:
             actions[3:4] = [self._trouble_the_volume]
         while True:
-            await asyncio.sleep(self._random.random() * 4)
-            action = self._random.choices(actions, [2, 2, 10, 2, 1, 1])[0]
+            await asyncio.sleep(self._random.random() * 3)
+            action = self._random.choices(actions, [2, 2, 13, 2, 1, 1])[0]
             action(self._random.choice(self._nodes))
 
     def end(self) -> None:
@@ -167,7 +168,7 @@ class Chaos:
         node.clock.jumped += (self._random.random() - 0.5) * 7200
 
     def _set_ambush(self, _: Node) -> None:
-        self._ambush = self._random.choice([*STEPS, *_SELDOM, *_SELDOM])
+        self._ambush = self._random.choice([*STEPS, *_SELDOM])
 
     def _rot(self, folder: Path) -> None:
         files = sorted(path for path in folder.iterdir() if path.stat().st_size) if folder.exists() else []
@@ -203,7 +204,7 @@ class Chaos:
         if self._candidate is not None:
             self._trace(name, "is paused")
             node.process.paused = True  # type: ignore[union-attr]
-        elif self._random.random() < 0.6:
+        elif self._random.random() < 0.5:
             self._events[f"crash before {step}"] += 1
             self._crash(node)
         else:

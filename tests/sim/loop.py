@@ -27,6 +27,7 @@ from .violation import Violation
 
 Result = TypeVar("Result")
 
+_LONGEST_TURN = 4  # steps of one process in a row
 _SLOW_JOB = 0.1  # share of jobs for threads that take long
 _ENOUGH_TASKS = 512  # finished tasks are forgotten whenever a process has so many
 
@@ -65,7 +66,6 @@ class SimulatedLoop(asyncio.BaseEventLoop):
     def __init__(self, source: random.Random, limit: float) -> None:
         super().__init__()
         self.main = Process("main")
-        self.steps = 0
         self._random = source.random
         self._limit = limit
         self._now = 0.0
@@ -178,12 +178,14 @@ class SimulatedLoop(asyncio.BaseEventLoop):
             self._advance()
             return
         process = ready[int(self._random() * len(ready))] if len(ready) > 1 else ready[0]
-        handle = process.queue.popleft()
-        if not handle._cancelled:
-            self.steps += 1
-            handle._run()
-        if self._failure is not None:
-            self._raise(self._failure)
+        for _ in range(1 + int(self._random() * _LONGEST_TURN)):
+            if not process.queue or process.paused or not process.alive:
+                break
+            handle = process.queue.popleft()
+            if not handle._cancelled:
+                handle._run()
+            if self._failure is not None:
+                self._raise(self._failure)
 
     def _advance(self) -> None:
         while self._timers and self._timers[0][3]._cancelled:

@@ -108,12 +108,15 @@ def run_seeds(seeds: Iterable[int]) -> Outcome | None:
     return next((outcome for seed in seeds if (outcome := run_seed(seed)).violation), None)
 
 
-def run_for(seconds: float, first: int, processes: int) -> Summary:
-    """Runs the seeds from `first` on for that long, or until a promise is broken."""
+def run_for(seconds: float, first: int, processes: int, at_least: int = 0) -> Summary:
+    """Runs the seeds from `first` on for that long and until there were `at_least`, or until a promise is broken."""
     summary = Summary()
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(processes, context) as pool:
-        shares = [pool.submit(_run_share, seconds, first + number, processes) for number in range(processes)]
+        shares = [
+            pool.submit(_run_share, seconds, -(-at_least // processes), first + number, processes)
+            for number in range(processes)
+        ]
         for share in shares:
             summary.join(share.result())
     return summary
@@ -131,12 +134,12 @@ def describe(summary: Summary) -> str:
     return "\n".join(lines)
 
 
-def _run_share(seconds: float, first: int, step: int) -> Summary:
+def _run_share(seconds: float, at_least: int, first: int, step: int) -> Summary:
     began, summary = time.monotonic(), Summary()
     prepare()
     for seed in count(first, step):
         summary.add(run_seed(seed))
         summary.seconds = time.monotonic() - began
-        if summary.broken or summary.seconds >= seconds:
+        if summary.broken or (summary.seconds >= seconds and summary.seeds >= at_least):
             return summary
     raise AssertionError("there are always more seeds")

@@ -38,11 +38,11 @@ def test_a_seed_repeats_exactly_in_another_process_with_another_hash_seed(seed: 
 
 
 def test_no_promise_is_broken_and_everything_rare_happens(capsys: pytest.CaptureFixture[str]) -> None:
-    summary = run_for(_SECONDS, _FIRST, processes=2)
+    full = _SECONDS >= CI_SECONDS  # a slow machine takes longer, so that the table means the same everywhere
+    summary = run_for(_SECONDS, _FIRST, processes=2, at_least=CI_SEEDS if full else 0)
     with capsys.disabled():
         print("", table(summary.events), describe(summary), sep="\n")
     assert not summary.broken, describe(summary)
     assert summary.fewest_calls >= 300
-    if _SECONDS >= CI_SECONDS:
-        assert summary.seeds >= CI_SEEDS, f"{summary.seeds} seeds in {_SECONDS} s"
+    if full:
         assert not too_seldom(summary.events)

@@ -29,7 +29,7 @@ from .violation import Violation
 from .volume import Volume
 from .writers import writer
 
-_STORE_CALLS: Final = 250  # at least so many in each run before calm
+_STORE_CALLS: Final = 240  # at least so many in each run before calm
 _ON_VOLUMES: Final = 5  # every fifth seed
 _STALLED: Final = 0.4  # of the runs with a candidate that sleeps while its slot is used and collected
 _MANIFESTS: Final = 4  # are published while a candidate is stalled: enough to have its slot collected
