@@ -11,17 +11,20 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from math import inf
 from typing import Final
 
 from vectorfleet_node.shard.blocks import ROW_MEMORY
 from vectorfleet_node.shard.port import DeletePart, Overloaded, UpsertPart
-from vectorfleet_node.shard.settings import Observer, ShardSettings
+from vectorfleet_node.shard.settings import Clock, Observer, ShardSettings
 from vectorfleet_node.storage.log import Sleep
 from vectorfleet_node.storage.store import StoreFull, StoreUnavailable
 
 REQUEST_MEMORY: Final = 2048  # of a queued request beside its data, in bytes
 RETRY_AFTER: Final = 1.0  # seconds; a flush takes about as long
 FULL_RETRY_AFTER: Final = 5.0  # a full volume is emptied by people, or by the next collection
+
+_ROOM_AGE: Final = 0.25  # seconds that the room on a volume is taken to be what it was; the reserve covers the rest
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,7 @@ class Admission:
         room: Callable[[], Awaitable[int | None]],
         *,
         settings: ShardSettings,
+        clock: Clock,
         sleep: Sleep,
         observer: Observer,
     ) -> None:
@@ -79,11 +83,14 @@ class Admission:
         self._held = held
         self._room = room
         self._settings = settings
+        self._clock = clock
         self._sleep = sleep
         self._observer = observer
         self._waiters: dict[int, _Waiter] = {}  # by number, in the order of arrival
         self._arrivals = 0
         self._entering = 0  # bytes that were let in and are not queued yet
+        self._asked = -inf
+        self._spare: float = 0  # bytes of the volume that may still be given to writes, when asked last
         self._ended: Callable[[], Exception] | None = None
 
     @property
@@ -106,12 +113,11 @@ class Admission:
         if self._ended is not None:
             raise self._ended()
         if self._waiters or self._obstacle(size):
-            await self._refuse_if_full(size, 0)
             await self._wait(size, patience)
         else:
             self._entering += size
         try:
-            await self._refuse_if_full(size, size)
+            await self._take_room(size)
             yield
         finally:
             self._entering -= size
@@ -184,20 +190,21 @@ class Admission:
             return _Obstacle("memory", Overloaded(message, RETRY_AFTER))
         return None
 
-    async def _refuse_if_full(self, size: int, entered: int) -> None:
-        """StoreFull when the volume has not room for the write beside what is under way and the reserve.
-
-        entered: how much of the write is counted as under way already.
-        """
-        room = await self._room()
-        if room is None:
+    async def _take_room(self, size: int) -> None:
+        """StoreFull when the volume has not room for the write beside what is under way and the reserve."""
+        now = self._clock.monotonic()
+        if size <= self._spare and now < self._asked + _ROOM_AGE:
+            self._spare -= size
             return
+        room = await self._room()
         held, reserve = self._held(), self._settings.reserve_bytes
-        promised = held.queued + held.sending + self._entering - entered
-        if room - promised - size < reserve:
+        promised = held.queued + held.sending + self._entering - size
+        self._asked, self._spare = now, inf if room is None else room - promised - reserve
+        if size > self._spare:
             self._observer.refused("volume")
             raise StoreFull(
                 f"{room} bytes are free on the volume, {reserve} are kept for flushing what is there and {promised} "
                 f"for writes under way: no room for {size} more; nothing was sent",
                 FULL_RETRY_AFTER,
             )
+        self._spare -= size

@@ -20,7 +20,7 @@ from vectorfleet_node.shard.rowhash import LANES, Hashes
 from vectorfleet_node.shard.view import Key
 from vectorfleet_node.storage.manifest import FileEntry, RequestsEntry
 
-KILLED_MEMORY: Final = 64  # bytes for a superseded row, while the manifest in use has it live
+KILLED_MEMORY: Final = 192  # bytes for a superseded row until a later manifest is in use: its sequence, its undo entry
 
 
 class Layout:

@@ -105,7 +105,9 @@ class Leadership:
     ) -> None:
         self.epoch = state.epoch
         self.ended = False
-        self.admission = Admission(shard, self.held, room, settings=settings, sleep=sleep, observer=observer)
+        self.admission = Admission(
+            shard, self.held, room, settings=settings, clock=clock, sleep=sleep, observer=observer
+        )
         self._log = log
         self._state = state
         self._uid = uid

@@ -170,6 +170,7 @@ class Publisher:
             # A merge that went wrong must not keep rows from being flushed.
             merge, self._merge, self._refused = None, None, error
             sealed = await self._write(frozen, None)
+        del frozen  # however long the store is away: its snapshot holds on to what each record since has changed
         self._observer.flushed(sum(file.size for file in sealed.new_files))
         await self._try(lambda: self._persist(sealed))
         await self._try(lambda: self._publish(sealed.manifest))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
-from replicas import QUIET, delete, upsert
+from replicas import QUIET, TestClock, delete, upsert
 
 from vectorfleet_node.shard.admission import Admission, Held, cost_of
 from vectorfleet_node.shard.port import NotApplied, Overloaded
@@ -28,15 +28,24 @@ class Gate:
     settings: ShardSettings = SETTINGS
     refused: list[str] = field(default_factory=list)
     entered: list[str] = field(default_factory=list)
+    asked: int = 0  # how often for the room on the volume
+    clock: TestClock = field(default_factory=TestClock)
 
     def __post_init__(self) -> None:
         self.over = asyncio.Event()
         observer = Observer(refused=self.refused.append)
         self.admission = Admission(
-            3, lambda: self.held, self._room, settings=self.settings, sleep=self._sleep, observer=observer
+            3,
+            lambda: self.held,
+            self._room,
+            settings=self.settings,
+            clock=self.clock,
+            sleep=self._sleep,
+            observer=observer,
         )
 
     async def _room(self) -> int | None:
+        self.asked += 1
         return self.room
 
     async def _sleep(self, seconds: float) -> None:
@@ -165,11 +174,27 @@ async def test_the_last_bytes_of_a_volume_are_not_given_away() -> None:
     gate = Gate(Held(0, 30, 20, 0), room=1060)
     await gate.write("fits", 10)
     with pytest.raises(StoreFull, match=r"1060 bytes are free on the volume, 1000 are kept .* 50 for writes") as told:
-        await gate.write("one too many", 11)
+        await gate.write("one too many", 11, patience=0)
     assert told.value.retry_after is not None
     gate.room = 1061
     await gate.write("fits again", 11)
     assert (gate.refused, gate.entered) == (["volume"], ["fits", "fits again"])
+
+
+async def test_a_volume_is_asked_seldom_while_it_has_plenty_of_room_and_each_time_when_it_has_not() -> None:
+    gate = Gate(room=1090)
+    for number in range(8):
+        await gate.write(f"quick {number}", 10)
+    assert gate.asked == 1
+    gate.clock.added += 1
+    gate.room = 1010
+    await gate.write("later", 10)
+    assert gate.asked == 2
+    gate.flush(90)
+    for _ in range(3):
+        with pytest.raises(StoreFull):
+            await gate.write("too many", 11, patience=0)
+    assert gate.asked == 5
 
 
 async def test_two_writes_are_not_given_the_same_bytes_of_a_volume() -> None:

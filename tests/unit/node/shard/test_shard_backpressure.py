@@ -182,10 +182,10 @@ async def test_reads_answer_while_writes_wait_and_the_writes_land_when_the_flush
         assert not any(task.done() for task in waiting)
         store.release()
         await flushing
+        assert replica.report().writes_waiting == 0, "the flush has let them in"
         positions = await asyncio.gather(*waiting)
         assert positions == sorted(positions)
         assert set(contents(replica.view())) == set(before) | {f"late-{number}-0" for number in range(20)}
-        assert replica.report().writes_waiting == 0
 
 
 async def test_a_write_that_waited_in_vain_is_refused_and_never_lands(tmp_path: Path) -> None:
@@ -214,7 +214,7 @@ async def test_writes_that_wait_make_a_flush_due(tmp_path: Path) -> None:
         waits = begin(replica, "waits")
         await until(lambda: replica.report().writes_waiting)
         await time.turn(1e6)  # the publisher's next look, long before the rows are idle
-        await waits
+        assert (await asyncio.wait([waits], timeout=10))[0], "no flush has made room"
 
 
 async def test_two_attempts_of_one_request_that_both_wait_are_applied_once(tmp_path: Path) -> None:
@@ -245,6 +245,7 @@ async def test_a_leader_that_lost_its_shard_turns_the_waiting_writes_away_at_onc
         await until(lambda: replica.report().writes_waiting == 5)
         async with leading(make_replica(store.inner, tmp_path, "heir")) as heir:
             await replica.make_strong()
+            assert not (await asyncio.wait(waiting, timeout=10))[1], "they wait for a leader that is none"
             outcomes = await asyncio.gather(*waiting, return_exceptions=True)
             assert [type(outcome) for outcome in outcomes] == [NotApplied] * 5
             with pytest.raises(NotLeader):
