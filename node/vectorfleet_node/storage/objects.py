@@ -7,6 +7,8 @@ nothing. And a create must never be retried below us: an error of the second try
 from __future__ import annotations
 
 import asyncio
+import atexit
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -32,6 +34,11 @@ _LIST_CHUNK: Final = 1000
 _CONNECT: Final = timedelta(seconds=2)
 _SILENCE: Final = timedelta(seconds=5)  # without a byte; a transfer may take longer than that
 _CREATE: Final = timedelta(seconds=10)  # whole request
+
+
+# obstore's threads let go of Python objects a moment after they answered. One that does so while the interpreter is
+# being torn down aborts the process, whose exit code is then lost: a short sleep lets them finish.
+atexit.register(time.sleep, 0.2)
 
 
 @dataclass(frozen=True)
