@@ -34,8 +34,11 @@ def count(view: ShardView, filter_: Filter | None) -> int:
 
 
 def allowed(block: RowBlock, filter_: Filter | None) -> NDArray[np.bool_]:
-    """(rows,) bool: live and passing the filter."""
-    return block.live if filter_ is None else block.live & filter_.mask(block.rows)
+    """(rows,) bool: live and passing the filter. port.Rotten when a column that the filter reads is damaged."""
+    if filter_ is None:
+        return block.live
+    block.verify_columns(filter_.columns)
+    return block.live & filter_.mask(block.rows)
 
 
 def gather(

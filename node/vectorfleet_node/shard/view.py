@@ -20,6 +20,9 @@ class RowCheck(Protocol):
     def verify(self, rows: NDArray[np.int64], fields: Iterable[str], vectors: Iterable[str]) -> None:
         """See `RowBlock.verify`."""
 
+    def verify_columns(self, fields: Iterable[str]) -> None:
+        """See `RowBlock.verify_columns`."""
+
 
 @dataclass(frozen=True)
 class RowBlock:
@@ -48,6 +51,11 @@ class RowBlock:
         """
         if self.check is not None:
             self.check.verify(rows, fields, vectors)
+
+    def verify_columns(self, fields: Iterable[str]) -> None:
+        """Checks what is on the disk of those fields of all rows, before a filter decides by them. As `verify`."""
+        if self.check is not None:
+            self.check.verify_columns(fields)
 
     @property
     def live_rows(self) -> int:

@@ -12,16 +12,17 @@ from numpy.typing import NDArray
 
 from vectorfleet.schema import CollectionSchema
 from vectorfleet_node.query.filters.binding import Binder
-from vectorfleet_node.query.filters.expression import Expression
+from vectorfleet_node.query.filters.expression import Expression, columns_of
 from vectorfleet_node.query.filters.syntax import parse
 
 
 @dataclass(frozen=True)
 class Filter:
-    """A compiled filter."""
+    """A compiled filter. columns: those that it reads, in order."""
 
     text: str
     expression: Expression
+    columns: tuple[str, ...]
 
     def mask(self, rows: pa.Table) -> NDArray[np.bool_]:
         """(rows,) bool: the rows for which the filter is true (neither false nor null)."""
@@ -32,4 +33,5 @@ class Filter:
 @lru_cache(maxsize=1024)
 def compile_filter(text: str, schema: CollectionSchema) -> Filter:
     """The filter `text` over rows of `schema`. FilterError tells the column and what is allowed there."""
-    return Filter(text, Binder(schema).bind(parse(text)))
+    expression = Binder(schema).bind(parse(text))
+    return Filter(text, expression, tuple(sorted(columns_of(expression))))

@@ -133,3 +133,17 @@ class Either:
     def values(self, rows: pa.Table) -> Values:
         """See Expression."""
         return reduce(pc.or_kleene, (term.values(rows) for term in self.terms))
+
+
+def columns_of(expression: Expression) -> frozenset[str]:
+    """The columns that an expression reads."""
+    match expression:
+        case Column(name):
+            return frozenset([name])
+        case Compare(left, _, right):
+            return columns_of(left) | columns_of(right)
+        case OneOf(operand) | Matches(operand) | Missing(operand) | Negation(operand):
+            return columns_of(operand)
+        case All(terms) | Either(terms):
+            return frozenset[str]().union(*map(columns_of, terms))
+    return frozenset()

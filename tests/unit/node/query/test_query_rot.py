@@ -14,8 +14,9 @@ import pytest
 from vectorfleet.schema import CollectionSchema, FieldSchema, FieldType, Metric, VectorSchema
 from vectorfleet_node.engine.exact import ExactIndex
 from vectorfleet_node.engine.port import SearchOptions
+from vectorfleet_node.query.filters import compile_filter
 from vectorfleet_node.query.model import SearchSpec
-from vectorfleet_node.query.rows import get_rows
+from vectorfleet_node.query.rows import count, get_rows
 from vectorfleet_node.query.search import search_shard
 from vectorfleet_node.shard.checks import SegmentFiles
 from vectorfleet_node.shard.port import Rotten
@@ -188,6 +189,25 @@ def test_any_offset_of_an_array_is_verified_where_it_is(view: SealedView) -> Non
         for offset in view.column_spans(name, start + 3):
             with flipped(view.rows, offset), pytest.raises(Rotten):
                 sliced.verify(np.array([3]), (name,), ())
+
+
+FILTERS = {"text": "text like 'text%'", "year": "year > 5", "score": "score < 100.0", "flag": "not flag"}
+
+
+@pytest.mark.parametrize("name", FIELDS)
+@pytest.mark.parametrize("row", [0, 9_999, ROWS - 1])
+def test_a_filter_does_not_decide_by_a_damaged_column(view: SealedView, name: str, row: int) -> None:
+    filter_ = compile_filter(FILTERS[name], SCHEMA)
+    for offset in view.column_spans(name, row):
+        with flipped(view.rows, offset), pytest.raises(Rotten, match=r"1-a-b\.rows is damaged"):
+            count(view, filter_)
+
+
+def test_a_filter_does_not_mind_damage_in_columns_that_it_does_not_read(view: SealedView) -> None:
+    filter_ = compile_filter("flag or year > 5", SCHEMA)
+    passing = count(view, filter_)
+    with flipped(view.rows, view.column_spans("score", ROWS // 2)[0]):
+        assert count(view, filter_) == passing
 
 
 def test_growing_rows_have_nothing_to_verify() -> None:
