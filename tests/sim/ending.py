@@ -18,8 +18,6 @@ from .writers import some_write, write
 
 async def progress(users: Users) -> None:
     """Somebody leads and acknowledges writes."""
-    while not any(node.leads for node in users.nodes):
-        await take_over(users, users.random.choice(users.nodes))
     await _write_one(users)
 
 
@@ -65,8 +63,15 @@ async def collect_all(users: Users, manifests: int = 0) -> None:
         await asyncio.sleep(2)
 
 
+async def _elect(users: Users) -> None:
+    """Somebody leads; a fence that comes late may depose whoever did."""
+    while not any(node.up and node.leads for node in users.nodes):
+        await take_over(users, users.random.choice([node for node in users.nodes if node.up]))
+
+
 async def _write_one(users: Users) -> None:
     while True:
+        await _elect(users)
         request = some_write(users.random, f"calm.{len(users.oracle.ledger.sent)}")
         if await write(users, request, users.oracle.ledger.tail, 1) is not None:
             return
@@ -76,6 +81,7 @@ async def _write_one(users: Users) -> None:
 async def _insist(users: Users, operation: Callable[[ShardReplica], Awaitable[object]]) -> None:
     """Does it on whoever leads."""
     while True:
+        await _elect(users)
         try:
             await users.call(users.any_node(), operation, 60)
         except (NoAnswer, ShardError, StorageError):

@@ -46,7 +46,7 @@ async def write(users: Users, request: Write, floor: int, attempts: int) -> int 
     sender = _Sender(users, request, floor)
     for attempt in range(attempts):
         if attempt:
-            await users.pause(8.0 if sender.doubt and users.random.random() < 0.15 else 0.6)
+            await users.pause(8.0 if sender.doubt and users.random.random() < 0.3 else 0.6)
         again = users.random.random() < 0.05
         if again:
             users.events["write sent twice at once"] += 1
