@@ -25,9 +25,10 @@ async def test_a_zombie_leader_loses_its_slot_and_none_of_its_waiting_writes_is_
     zombie, heir = make_replica(paused, tmp_path, "a"), make_replica(shared, tmp_path, "b")
     async with leading(zombie), running(heir):
         await write(zombie, upsert(["kept"]))
+        creates = paused.asked("create shards/0/log")
         paused.hold("shards/")
         sent = asyncio.create_task(write(zombie, upsert(["sent"])))
-        await until(lambda: any("create" in call for call in paused.calls[-3:]) and paused.waiting)
+        await until(lambda: paused.asked("create shards/0/log") > creates)
         queued = asyncio.create_task(write(zombie, upsert(["queued"])))
         await asyncio.sleep(0.01)
         await heir.take_over()
