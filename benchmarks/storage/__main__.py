@@ -6,12 +6,12 @@ Each prints its figures beside the raw figure measured in the same run, and writ
 from __future__ import annotations
 
 import argparse
-import asyncio
 from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
 from typing import Final
 
+import uvloop
 from rich.console import Console
 
 from benchmarks.storage import append, s3, space, start
@@ -65,7 +65,7 @@ def main() -> None:
     console = Console()
     for name, measure in BENCHMARKS.items():
         if arguments.benchmark in (name, "all"):
-            report = asyncio.run(_measured(measure(arguments.folder, arguments.small)))
+            report = uvloop.run(_measured(measure(arguments.folder, arguments.small)))  # as a node does
             show(report, console)
             keep(report, arguments.results)
 

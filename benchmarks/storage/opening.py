@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import uvloop
 
 from benchmarks.storage import shards
 from vectorfleet.schema import IndexType
@@ -50,5 +51,5 @@ async def opened(data: Path, cache: Path, dimensions: int, index: IndexType) -> 
 
 if __name__ == "__main__":
     arguments = sys.argv[1:]
-    result = asyncio.run(opened(Path(arguments[0]), Path(arguments[1]), int(arguments[2]), IndexType(arguments[3])))
+    result = uvloop.run(opened(Path(arguments[0]), Path(arguments[1]), int(arguments[2]), IndexType(arguments[3])))
     print(json.dumps(result))
