@@ -114,7 +114,9 @@ def _check_values(batch: pa.Table, sequence: int) -> None:
 
 
 def _array(column: pa.Array | pa.ChunkedArray) -> pa.Array:
-    return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    if isinstance(column, pa.ChunkedArray):
+        return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()  # which would copy the one, too
+    return column
 
 
 def _matrix(column: pa.ChunkedArray) -> NDArray[np.float32]:
