@@ -18,13 +18,14 @@ import numpy as np
 
 from benchmarks.storage import bare, memory, shards
 from benchmarks.storage.figures import Figure, Report, file_system, median
-from benchmarks.storage.load import BATCH, DIMENSIONS, described, pace, saturate
+from benchmarks.storage.load import BATCH, DIMENSIONS, WRITERS, described, pace, saturate
 from benchmarks.storage.metered import MeteredStore
 from vectorfleet_node.api.assembly import LOCAL_COMMIT_WINDOW
 from vectorfleet_node.shard.replica import ShardReplica
 from vectorfleet_node.shard.settings import ShardSettings
 from vectorfleet_node.storage.local import LocalStore
 
+_WARM_UP: Final = 2 * WRITERS  # batches before latencies are measured
 DEFAULT: Final = ShardSettings(commit_window=LOCAL_COMMIT_WINDOW)
 NEVER_FLUSHED: Final = replace(DEFAULT, seal_rows=1 << 40, seal_bytes=1 << 50, seal_idle=1e9, publish_bytes=1 << 50)
 
@@ -67,9 +68,11 @@ class Bench:
         """One round under the load given."""
         async with _Turn(self._folder, NEVER_FLUSHED) as turn:
             memory.touch_memory()
-            latencies = await pace(turn.replica, self._parts, rows_per_second / BATCH)
+            await saturate(turn.replica, self._parts[:_WARM_UP])
+            before = len(turn.store.log_sizes)
+            latencies = await pace(turn.replica, self._parts[_WARM_UP:], rows_per_second / BATCH)
             memory.touch_memory()
-            creates = await asyncio.to_thread(bare.create_files, turn.folder / "bare", turn.store.log_sizes[1:])
+            creates = await asyncio.to_thread(bare.create_files, turn.folder / "bare", turn.store.log_sizes[before:])
         return Paced(latencies, creates)
 
     async def sustained(self, parts: int) -> float:
