@@ -25,7 +25,8 @@ from .volume import Volume
 
 _JOBS: Final = {"Sealer.seal": "seal", "merge": "merge", "open_segment": "open"}  # functions that run in threads
 # So seldom that their ambushes are laid more often.
-_SELDOM: Final = (*("fence", "publish", "marker", "delete", "merge") * 2, "fence", "pin")
+_SELDOM: Final = ("fence", "publish", "marker", "merge", "pin", "pin")
+_AMBUSHES: Final = 4  # laid at the same time, so that a frequent step does not end the wait for a rare one
 
 
 class Chaos:
@@ -53,8 +54,8 @@ class Chaos:
         self._random = source
         self._events = events
         self._trace = trace
-        self._ambush = ""
-        self._candidate: Node | None = None  # the only one that is ambushed, if any
+        self._ambushes: list[str] = []  # steps
+        self._candidate: Node | None = None  # waited for at its fence
         self._context = current_process().context
         network.sending = self._before_request
         for node in nodes:
@@ -73,13 +74,13 @@ class Chaos:
         if self._volume is not None:
             actions[3:4] = [self._trouble_the_volume]
         while True:
-            await asyncio.sleep(self._random.random() * 3)
+            await asyncio.sleep(self._random.random() * 2.6)
             action = self._random.choices(actions, [2, 2, 13, 2, 1, 1])[0]
             action(self._random.choice(self._nodes))
 
     def end(self) -> None:
-        """Everybody is up and nobody is threatened."""
-        self._ambush = ""
+        """Everybody is up, and one ambush is left, where garbage is collected: that mostly happens in calm."""
+        self._ambushes = [self._random.choice(["marker", "delete"])]
         self._network.mend()
         if self._volume is not None:
             self._volume.mend()
@@ -90,9 +91,13 @@ class Chaos:
             elif node.process.paused:
                 self._resume(node.process)
 
+    def disarm(self) -> None:
+        """No ambush is left."""
+        self._ambushes.clear()
+
     async def stall_a_candidate(self, node: Node) -> Callable[[], None]:
         """Lets a follower try to lead and pauses it before it sends its fence; returns what lets it go on."""
-        self._ambush, self._candidate = "fence", node
+        self._candidate = node
         self._duel(node)
         process = node.process
         assert process is not None
@@ -100,11 +105,11 @@ class Chaos:
             if process.paused:
                 break
             await asyncio.sleep(0.1)
-        self._ambush, self._candidate = "", None
+        self._candidate = None
         return lambda: self._resume(process)
 
     def _crash(self, node: Node) -> None:
-        if node.process is not None and not node.stopping:
+        if node.process is not None:
             self._events["crash"] += 1
             self._events["crash during a merge"] += node.merges
             node.kill()
@@ -168,7 +173,7 @@ class Chaos:
         node.clock.jumped += (self._random.random() - 0.5) * 7200
 
     def _set_ambush(self, _: Node) -> None:
-        self._ambush = self._random.choice([*STEPS, *_SELDOM])
+        self._ambushes = [*self._ambushes, self._random.choice([*STEPS, *_SELDOM])][-_AMBUSHES:]
 
     def _rot(self, folder: Path) -> None:
         files = sorted(path for path in folder.iterdir() if path.stat().st_size) if folder.exists() else []
@@ -187,29 +192,25 @@ class Chaos:
             self._events["reload of a node that fell behind"] += any(
                 node.follows for node in self._nodes if node.process is sender
             )
-        if self._ambush:
+        if self._ambushes or self._candidate:
             self._spring(sender.name, _step_of(request))
 
     def _before_job(self, node: Node, job: str) -> None:
-        if self._ambush:
+        if self._ambushes:
             self._spring(node.name, _JOBS.get(job, ""))
 
     def _spring(self, name: str, step: str) -> None:
         node = next((node for node in self._nodes if node.name == name), None)
-        if step != self._ambush or node is None or not node.up or self._candidate not in (None, node):
+        if node is None or node.process is None or not node.up:
             return
-        if self._candidate is None and self._random.random() < 0.3:
-            return
-        self._ambush = ""
-        if self._candidate is not None:
+        if node is self._candidate and step == "fence":
             self._trace(name, "is paused")
-            node.process.paused = True  # type: ignore[union-attr]
-        elif self._random.random() < 0.5:
-            self._events[f"crash before {step}"] += 1
-            self._crash(node)
-        else:
-            self._events[f"pause before {step}"] += 1
-            self._pause(node)
+            node.process.paused = True
+        elif step in self._ambushes and self._random.random() < 0.7:
+            self._ambushes.remove(step)
+            crash = self._random.random() < 0.5
+            self._events[f"{'crash' if crash else 'pause'} before {step}"] += 1
+            self._crash(node) if crash else self._pause(node)
 
     def _later(self, delay: float, action: Callable[..., None], *args: Any) -> None:
         asyncio.get_running_loop().call_later(delay, action, *args, context=self._context)

@@ -66,7 +66,8 @@ async def collect_all(users: Users, manifests: int = 0) -> None:
 async def _elect(users: Users) -> None:
     """Somebody leads; a fence that comes late may depose whoever did."""
     while not any(node.up and node.leads for node in users.nodes):
-        await take_over(users, users.random.choice([node for node in users.nodes if node.up]))
+        up = [node for node in users.nodes if node.up]
+        await (take_over(users, users.random.choice(up)) if up else asyncio.sleep(0.5))
 
 
 async def _write_one(users: Users) -> None:

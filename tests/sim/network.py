@@ -31,17 +31,17 @@ class Faults:
 
     lost_request: float = 0.02
     lost_reply: float = 0.02
-    late: float = 0.02  # told that there is no answer; it arrives up to `lateness` later
-    repeated: float = 0.03
+    late: float = 0.04  # told that there is no answer; it arrives up to `lateness` later
+    repeated: float = 0.06
     refused: float = 0.02  # 503
     conflict: float = 0.04  # 409: a create that neither happened nor necessarily finds something
-    full: float = 0.002
-    damaged: float = 0.02  # a download with a flipped bit, or cut short
+    full: float = 0.006
+    damaged: float = 0.03  # a download with a flipped bit, or cut short
     lagging: float = 0.25  # listings
     slow: float = 0.03
     latency: float = 0.015  # mean, one way
     patience: float = 4.0  # until a request without an answer fails
-    lateness: float = 40.0
+    lateness: float = 60.0
     orphaned: float = 0.3  # what a dead process had sent and does not arrive
 
 
@@ -145,7 +145,7 @@ class Network:
         if fate in ("", "repeated request"):
             self._later(there, self._arrive, sender, request, reply)
         if fate == "repeated request":
-            again = there + self._random() * self._random() * self.faults.lateness
+            again = there + self._random() * self.faults.lateness
             self._later(again, self._arrive, sender, request, None)
 
     def _count(self, fate: str, request: Request) -> None:

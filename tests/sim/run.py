@@ -95,6 +95,8 @@ def run_seed(seed: int, show: Callable[[str], None] | None = None) -> Outcome:
             world.run()
         except Violation as broken:
             violation = str(broken)
+        except Exception as error:  # noqa: BLE001 - whatever it is, its seed must be told
+            violation = f"the simulation failed: {error!r}"
         finally:
             world.loop.close()
             if seed % _COLLECT_EVERY == 0:

@@ -21,7 +21,7 @@ from .network import Network, Request
 from .tracing import Trace
 
 _ROOT: Final = Path("/volume")
-_HOSTILE: Final = DiskFaults(sync_error=0.002)
+_HOSTILE: Final = DiskFaults(sync_error=0.003)
 
 
 class Volume:

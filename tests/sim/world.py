@@ -29,7 +29,7 @@ from .violation import Violation
 from .volume import Volume
 from .writers import writer
 
-_STORE_CALLS: Final = 240  # at least so many in each run before calm
+_STORE_CALLS: Final = 260  # at least so many in each run before calm
 _ON_VOLUMES: Final = 5  # every fifth seed
 _STALLED: Final = 0.4  # of the runs with a candidate that sleeps while its slot is used and collected
 _MANIFESTS: Final = 4  # are published while a candidate is stalled: enough to have its slot collected
@@ -92,6 +92,7 @@ class World:
         go_on = await chaos.stall_a_candidate(followers[0]) if stalled else lambda: None
         await self._must(collect_all(users, _MANIFESTS if stalled else 0), "garbage is left that nobody collects")
         go_on()
+        chaos.disarm()
         await self._must(progress(users), "no write was acknowledged")
         await self._must(converge(users), "the nodes did not come to one state")
         for node in self.nodes:

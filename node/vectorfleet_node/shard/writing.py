@@ -104,11 +104,15 @@ class SegmentWriter:
 
     def _file(self, kind: FileKind, write: Callable[[Path], object]) -> FileEntry:
         temporary = self.folder / f"{self.new_id()}.tmp"
-        write(temporary)
-        finish = checked.seal if self.format >= BLOCK_CHECKSUMS else segment.checksum
-        size, crc = finish(temporary)
-        name = segment.file_name(self.epoch, self.new_id()[:16], crc, kind)
-        temporary.rename(self.folder / name)
+        try:
+            write(temporary)
+            finish = checked.seal if self.format >= BLOCK_CHECKSUMS else segment.checksum
+            size, crc = finish(temporary)
+            name = segment.file_name(self.epoch, self.new_id()[:16], crc, kind)
+            temporary.rename(self.folder / name)
+        except BaseException:
+            temporary.unlink(missing_ok=True)  # on a full disk its room is needed for the next attempt
+            raise
         return FileEntry(name=name, size=size, crc32c=crc)
 
 
