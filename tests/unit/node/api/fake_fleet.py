@@ -68,9 +68,7 @@ class FakeReplica:
     async def stop(self) -> None: ...
     async def flush(self) -> None: ...
 
-    async def append(
-        self, request_id: str, floor: int, part: UpsertPart | DeletePart, patience: float = 0.0
-    ) -> int:
+    async def append(self, request_id: str, floor: int, part: UpsertPart | DeletePart, patience: float = 0.0) -> int:
         if not self.leads:
             raise NotLeader(*self.leader)
         self.position += 1
