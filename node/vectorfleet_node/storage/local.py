@@ -11,7 +11,7 @@ import errno
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from threading import Lock
+from threading import Lock  # noqa: TID251 - held inside the threads of asyncio.to_thread only
 from typing import Final, TypeVar
 
 from vectorfleet_node.storage import files

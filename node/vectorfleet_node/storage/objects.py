@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
-import time
+import time  # noqa: TID251 - for the end of the process only
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
+import secrets  # noqa: TID251 - names that decide nothing
 from contextlib import suppress
 
 from vectorfleet_node.storage.store import StorageError, Store, StoreUnavailable, UnsafeStore
