@@ -20,7 +20,7 @@ demo: $(LOCKED) $(DEMO_LOCKED) ## Boot a cluster, install the chart, load 117,00
 	$(BIN)/python -m demo up
 
 .PHONY: test
-test: check mutants-fast sim durability e2e ## Everything: format, lint, types, layers, unit tests, some mutants, the simulation, real processes that are killed, then end-to-end tests on a real Kubernetes
+test: check fuzz mutants-fast sim durability e2e ## Everything: format, lint, types, layers, unit tests, hostile bytes, some mutants, the simulation, real processes that are killed, then end-to-end tests on a real Kubernetes
 
 ##@ While you work
 .PHONY: check
@@ -29,6 +29,10 @@ check: format-check lint types layers generated unit ## The inner loop, under tw
 .PHONY: unit
 unit: $(LOCKED) ## Unit tests
 	$(BIN)/python -m pytest tests/unit -q -n 4
+
+.PHONY: fuzz
+fuzz: $(LOCKED) ## Every decoder against cut, flipped and hostile bytes
+	$(BIN)/python -m pytest tests/fuzz -q -n 4
 
 .PHONY: sim
 sim: $(LOCKED) ## Two minutes of the deterministic simulation of a shard
