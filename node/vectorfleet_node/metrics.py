@@ -115,6 +115,10 @@ class Metrics:
             ["operation", "outcome"],
             registry=self.registry,
         )
+        self._define_upkeep()
+
+    def _define_upkeep(self) -> None:
+        """What shards do beside answering: flushes, merges, collection, indexes."""
         self.compactions = Counter("vectorfleet_node_compactions_total", "Finished merges", registry=self.registry)
         self.flush_bytes = Counter(
             "vectorfleet_node_flush_bytes_total", "Segment files written by flushes", registry=self.registry

@@ -87,15 +87,7 @@ class ShardReplica:
         self._log = Log(store, uid, shard, sleep=sleep)
         self._cache = SegmentCache(store, shard, cache, engine, collection, self._observer, budget)
         loader = Loader(store, self._log, self._cache, uid=uid, shard=shard, collection=collection, sleep=sleep)
-        self._follower = Follower(
-            loader,
-            self._log,
-            self._cache,
-            clock=clock,
-            sleep=sleep,
-            settings=self._settings,
-            applied=self._applied,
-        )
+        self._follower = self._make_follower(loader)
         self._tail = Tail(shard, self._log, self._follower, clock, reign=lambda: self._reign, step_down=self._step_down)
         self._check = self._tail.check
         self._succession = Succession(
@@ -126,17 +118,7 @@ class ShardReplica:
             self._settings,
             self._observer,
         )
-        self._upkeep = Upkeep(
-            self._cache,
-            self._follower,
-            self._settings,
-            self._observer,
-            sleep,
-            leads=lambda: self.leads,
-            step_down=lambda: self._step_down(self._reign),
-            rewrite=self.rewrite,
-            publish=lambda: self._as_leader(lambda reign: reign.flush()),
-        )
+        self._upkeep = self._make_upkeep()
         self._reign: Reign | None = None
         self._ended: list[Reign] = []  # reigns whose last record may still be undecided
         self._taking: asyncio.Task[None] | None = None
@@ -283,6 +265,30 @@ class ShardReplica:
     async def unpin(self, name: str) -> None:
         """Leader: ends a pin, if there is one of that name. Raises as `pin`."""
         await self._as_leader(lambda reign: reign.unpin(name))
+
+    def _make_upkeep(self) -> Upkeep:
+        return Upkeep(
+            self._cache,
+            self._follower,
+            self._settings,
+            self._observer,
+            self._sleep,
+            leads=lambda: self.leads,
+            step_down=lambda: self._step_down(self._reign),
+            rewrite=self.rewrite,
+            publish=lambda: self._as_leader(lambda reign: reign.flush()),
+        )
+
+    def _make_follower(self, loader: Loader) -> Follower:
+        return Follower(
+            loader,
+            self._log,
+            self._cache,
+            clock=self._clock,
+            sleep=self._sleep,
+            settings=self._settings,
+            applied=self._applied,
+        )
 
     def _leading(self) -> Reign:
         if self._reign is None:

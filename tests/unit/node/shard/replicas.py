@@ -243,7 +243,7 @@ def report(replica: ShardReplica) -> ReplicaReport:
     return replica.report()
 
 
-async def until(condition: Callable[[], object], *, seconds: float = 10.0) -> None:
+async def until(condition: Callable[[], object], *, seconds: float = 60.0) -> None:
     """Waits until the condition holds. TimeoutError, no failed assertion, when it does not: nothing wrong was seen."""
     deadline = time.monotonic() + seconds
     while not condition():

@@ -194,7 +194,7 @@ async def test_half_a_records_worth_does_not_wait_for_the_window(tmp_path: Path)
     store = MemoryStore()
     await new_shard(store)
     settings = replace(QUIET, commit_window=1e6, batch_bytes=40_000)
-    async with leading(make_replica(store, tmp_path, "a", settings=settings)) as replica, asyncio.timeout(10):
+    async with leading(make_replica(store, tmp_path, "a", settings=settings)) as replica, asyncio.timeout(60):
         await write(replica, upsert(["a"]))
         small = asyncio.create_task(write(replica, upsert(["b"])))
         await asyncio.sleep(0.01)

@@ -87,7 +87,7 @@ def test_no_credentials_for_a_server_that_has_no_workload_identity_are_missed_at
 
 async def test_a_server_that_is_not_there_is_unavailable_within_seconds() -> None:
     store = open_store(StorageLocation(url="s3://bucket/p", endpoint=ENDPOINT), PAIR)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         with pytest.raises(StoreUnavailable, match="create k in s3://bucket/p"):
             await store.create("k", b"x")
         with pytest.raises(StoreUnavailable):

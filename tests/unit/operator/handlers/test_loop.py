@@ -45,7 +45,7 @@ async def worked(passes: Passes, *keys: tuple[str, str]) -> WorkQueue:
     for key in keys:
         queue.add(key)
     worker = asyncio.create_task(work(queue, passes))  # type: ignore[arg-type]  # the one method that it uses
-    await asyncio.wait_for(passes.done.wait(), 5)
+    await asyncio.wait_for(passes.done.wait(), 60)
     worker.cancel()
     return queue
 
@@ -127,7 +127,7 @@ async def test_a_collection_whose_event_was_lost_is_found() -> None:
     queue = WorkQueue(time.monotonic)
     made = Reconciler(Listing("a"), None, None, lambda: ENVIRONMENT)  # type: ignore[arg-type]  # only lists are used
     resync = asyncio.create_task(made.resync(queue, ()))
-    assert await asyncio.wait_for(queue.take(), 5) == A
+    assert await asyncio.wait_for(queue.take(), 60) == A
     resync.cancel()
 
 
