@@ -11,7 +11,7 @@ from vectorfleet_node.storage.open import open_store
 
 LANES = range(5)
 ACKS_BETWEEN_KILLS = 30  # on average
-GARBAGE_DEADLINE = 20.0  # seconds
+GARBAGE_DEADLINE = 60.0  # seconds
 
 
 def begin(campaign: Campaign) -> Process:

@@ -42,7 +42,7 @@ T = TypeVar("T")
 _numbers = itertools.count(1)
 
 
-async def eventually(check: Callable[[], Awaitable[T]], *, timeout: float = 15, what: str = "") -> T:
+async def eventually(check: Callable[[], Awaitable[T]], *, timeout: float = 60, what: str = "") -> T:
     """The first truthy result; the last one is shown when there is none in time."""
     deadline = time.monotonic() + timeout
     while True:
