@@ -35,7 +35,7 @@ except OSError as error:
 """
 
 
-def wait(check: Callable[[], Any], what: str, timeout: float = 20) -> Any:
+def wait(check: Callable[[], Any], what: str, timeout: float = 60) -> Any:
     deadline = time.monotonic() + timeout
     while not (last := check()):
         assert time.monotonic() < deadline, f"not within {timeout} s: {what}"
