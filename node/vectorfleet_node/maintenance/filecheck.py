@@ -6,10 +6,9 @@ the bytes, keys must belong to the shard, sequences must ascend.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Set
+from collections.abc import Set
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
 
 import numpy as np
 
@@ -18,15 +17,13 @@ from vectorfleet.schema import CollectionSchema
 from vectorfleet_node.engine.artefact import check_header
 from vectorfleet_node.maintenance.findings import Kind
 from vectorfleet_node.shard.parts import ROW_BITS
-from vectorfleet_node.shard.rowhash import LANES, Hashes, hash_rows
+from vectorfleet_node.shard.rowhash import LANES, Hashes, hash_in_pieces
 from vectorfleet_node.storage import segment
 from vectorfleet_node.storage.checked import CheckedFile
 from vectorfleet_node.storage.keyindex import KeyIndex
 from vectorfleet_node.storage.manifest import FileEntry, RequestsEntry, SegmentEntry
 from vectorfleet_node.storage.segment import KEY, SegmentRows
 from vectorfleet_node.storage.store import DataLoss
-
-_PIECE_ROWS: Final = 4096
 
 Problem = tuple[Kind, str, str]  # kind, file name, what is wrong
 
@@ -107,7 +104,9 @@ def _check_rows(
         raise DataLoss("its sequences do not ascend")
     content.newest = int(rows.sequences[-1]) >> ROW_BITS
     hashes = np.empty((entry.count, LANES), np.uint64)
-    for start, keys in _hash_pieces(folder, entry, rows, collection, hashes):
+    vectors = _verified_vectors(folder, entry, collection)
+    for start, keys, found in hash_in_pieces(rows.sequences, rows.rows, vectors):
+        hashes[start : start + len(keys)] = found
         for number, key in enumerate(keys, start):
             if shard_of(key, collection.shards) != shard:
                 raise DataLoss(
@@ -134,10 +133,7 @@ def _check_key_index(rows: SegmentRows) -> None:
         raise DataLoss("its key index has hashes that are not those of its keys")
 
 
-def _hash_pieces(
-    folder: Path, entry: SegmentEntry, rows: SegmentRows, collection: CollectionSchema, hashes: Hashes
-) -> Iterator[tuple[int, list[Key]]]:
-    """Fills `hashes` from the bytes piece by piece; first row and keys of each piece."""
+def _verified_vectors(folder: Path, entry: SegmentEntry, collection: CollectionSchema) -> dict[str, segment.Vectors]:
     vectors = {}
     for schema in collection.vectors:
         if schema.name not in entry.vectors:
@@ -145,13 +141,7 @@ def _hash_pieces(
         file = CheckedFile.open(folder / entry.vectors[schema.name].name)
         file.verify_all()
         vectors[schema.name] = segment.map_vectors(file, entry.count, schema.dimensions)
-    for start in range(0, entry.count, _PIECE_ROWS):
-        piece = slice(start, start + _PIECE_ROWS)
-        some = {name: array[piece] for name, array in vectors.items()}
-        keys = rows.rows.column(KEY).slice(start, _PIECE_ROWS).to_pylist()
-        table = rows.rows.slice(start, _PIECE_ROWS)
-        hashes[piece] = hash_rows(keys, rows.sequences[piece].tolist(), table, some)
-        yield start, keys
+    return vectors
 
 
 def _check_indexes(folder: Path, entry: SegmentEntry, collection: CollectionSchema, bad: set[str]) -> list[Problem]:

@@ -11,7 +11,6 @@ from typing import Final
 
 from vectorfleet_node.maintenance.facts import ShardFacts
 from vectorfleet_node.maintenance.findings import Kind, ShardReport
-from vectorfleet_node.maintenance.rows import live_mask
 from vectorfleet_node.maintenance.words import counted
 from vectorfleet_node.storage.manifest import Manifest
 from vectorfleet_node.storage.record import Fence
@@ -90,7 +89,7 @@ def _lost_segments(facts: ShardFacts, base: Manifest | None) -> tuple[dict[str, 
     for entry in base.segments if base else ():
         data = {entry.rows.name, *(file.name for file in entry.vectors.values())}
         if bad := sorted(data & facts.bad_files):
-            lost[entry.rows.name] = int(live_mask(entry).sum())
+            lost[entry.rows.name] = int(entry.live_mask().sum())
             told.append(f"up to {counted(lost[entry.rows.name], 'row')} of the segment with {', '.join(bad)}")
     return lost, told
 

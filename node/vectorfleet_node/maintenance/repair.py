@@ -135,7 +135,7 @@ async def _repair_shard(
         await rewriter.publish(sorted(plan.pins), bad)
         for finding in report.findings:
             if finding.kind.damage and "/log/" not in finding.key:
-                told.done += [f"{finding.key} is in quarantine"] if await quarantine(shop, finding.key) else []
+                told.done += [f"{finding.key} is in quarantine"] if await quarantine(store, finding.key) else []
         await rewriter.give_up(bad)
     base = f"manifest {plan.manifest.position}" if plan.manifest else f"slot {plan.start}"
     told.done.append(f"rebuilt from {base} and the log; manifest {salvaged.state.newest_published} counts now")
@@ -164,10 +164,7 @@ def _bad_slots(report: ShardReport) -> set[int]:
 async def _repair_descriptor(store: Store, descriptor: CollectionDescriptor) -> Repair:
     """collection.json anew, from the claims and the first record."""
     told = Repair(None)
-    body = await store.get(COLLECTION_OBJECT)
-    if body is not None:
-        await store.put(f"quarantine/{COLLECTION_OBJECT}", body)
-        await store.delete(COLLECTION_OBJECT)
+    await quarantine(store, COLLECTION_OBJECT)
     if not await store.create(COLLECTION_OBJECT, descriptor.model_dump_json().encode()):
         raise StoreUnavailable(f"{COLLECTION_OBJECT} could not be created")
     told.done.append(f"{COLLECTION_OBJECT} was made anew from the newest claim and the first record")
@@ -178,10 +175,7 @@ async def _repair_claims(store: Store, before: Report, tools: Tools) -> Repair:
     """Moves claims away that cannot be read, once nobody has added one for long."""
     told = Repair(None)
     for finding in before.findings:
-        if finding.kind is Kind.CLAIM and paths.number_of(finding.key) is not None:
-            body = await store.get(finding.key)
-            if body is not None:
-                await store.put(f"quarantine/{finding.key}", body)
-                await store.delete(finding.key)
-                told.done.append(f"{finding.key} is in quarantine")
+        is_claim = finding.kind is Kind.CLAIM and paths.number_of(finding.key) is not None
+        if is_claim and await quarantine(store, finding.key):
+            told.done.append(f"{finding.key} is in quarantine")
     return told

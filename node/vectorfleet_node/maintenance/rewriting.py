@@ -8,7 +8,9 @@ away and their slots given to collection. A crash at any point leaves a shard th
 from __future__ import annotations
 
 import asyncio
+import tempfile
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Final
 
 from vectorfleet_node.maintenance.salvage import Salvaged, Workshop
@@ -20,7 +22,7 @@ from vectorfleet_node.storage import paths
 from vectorfleet_node.storage.log import SMALL_BLOCK
 from vectorfleet_node.storage.manifest import FileEntry
 from vectorfleet_node.storage.record import Body, Fence, Publish, Record, Unpin, encode
-from vectorfleet_node.storage.store import StorageError, StoreUnavailable
+from vectorfleet_node.storage.store import StorageError, Store, StoreUnavailable
 
 QUARANTINE_PREFIX: Final = "quarantine/"
 _FILLER: Final = Unpin("fsck")  # ends no pin: it only takes up a slot
@@ -60,7 +62,7 @@ class Rewriter:
         """
         for slot in slots:
             await self._mark(slot)
-            held = await quarantine(self._shop, paths.log_slot(self._shop.shard, slot))
+            held = await quarantine(self._shop.store, paths.log_slot(self._shop.shard, slot))
             if held or slot == 1:
                 await self._void(slot)
 
@@ -90,9 +92,7 @@ class Rewriter:
 
     async def _mark(self, slot: int) -> None:
         if not await self._shop.log.collected(slot):
-            await self._create(
-                paths.boundary(self._shop.shard, 1, slot // SMALL_BLOCK), b"slots may have been collected"
-            )
+            await self._shop.log.mark(1, slot // SMALL_BLOCK)
 
     async def _void(self, slot: int) -> None:
         nonce = bytes.fromhex(self._shop.new_id())
@@ -109,17 +109,17 @@ def block_end(slot: int) -> int:
     return slot // SMALL_BLOCK * SMALL_BLOCK + SMALL_BLOCK - 1
 
 
-async def quarantine(shop: Workshop, key: str) -> bool:
-    """Moves an object to `quarantine/<key>`; False when it is absent."""
-    path = shop.folder / "quarantined"
-    if key not in await shop.store.list(key):
+async def quarantine(store: Store, key: str) -> bool:
+    """Moves an object to `quarantine/<key>`, beside what is there already; False when it is absent."""
+    if key not in await store.list(key):
         return False
-    await shop.store.download(key, path)
     copy, number = f"{QUARANTINE_PREFIX}{key}", 1
-    while copy in await shop.store.list(copy):
+    while copy in await store.list(copy):
         number += 1
         copy = f"{QUARANTINE_PREFIX}{key}.{number}"
-    await shop.store.upload(copy, path)
-    path.unlink()
-    await shop.store.delete(key)
+    with tempfile.TemporaryDirectory(prefix="vectorfleet-fsck-") as folder:
+        path = Path(folder) / "quarantined"
+        await store.download(key, path)
+        await store.upload(copy, path)
+    await store.delete(key)
     return True

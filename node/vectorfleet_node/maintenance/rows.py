@@ -15,21 +15,6 @@ from numpy.typing import NDArray
 from vectorfleet.partition import Key
 from vectorfleet_node.shard.parts import Deletion, Upsert
 from vectorfleet_node.shard.rowhash import LANES, Hashes, to_hex, total
-from vectorfleet_node.storage.manifest import SegmentEntry
-
-
-def live_mask(entry: SegmentEntry) -> NDArray[np.bool_]:
-    """(rows,) bool: which rows of a segment a manifest calls live."""
-    if not entry.live:
-        return np.ones(entry.count, np.bool_)
-    packed = np.frombuffer(entry.live, np.uint8)
-    return np.unpackbits(packed, count=entry.count, bitorder="little").astype(np.bool_)
-
-
-def with_live(entry: SegmentEntry, live: NDArray[np.bool_]) -> SegmentEntry:
-    """The entry with other live rows."""
-    packed = b"" if live.all() else np.packbits(live, bitorder="little").tobytes()
-    return entry.model_copy(update={"live": packed})
 
 
 @dataclass

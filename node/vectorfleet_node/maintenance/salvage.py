@@ -21,7 +21,6 @@ from vectorfleet.schema import CollectionSchema
 from vectorfleet_node.engine.port import Engine
 from vectorfleet_node.maintenance.facts import ShardFacts
 from vectorfleet_node.maintenance.planning import Plan
-from vectorfleet_node.maintenance.rows import live_mask, with_live
 from vectorfleet_node.shard.blocks import BlockPart, Segment
 from vectorfleet_node.shard.opening import conform, open_requests, open_segment
 from vectorfleet_node.shard.rowhash import LANES, to_hex, total
@@ -96,7 +95,7 @@ async def _at_manifest(shop: Workshop, facts: ShardFacts, manifest: Manifest, fo
     entries, requests, low = await _requests(shop, facts, manifest)
     rows, hashed = 0, np.zeros(LANES, np.uint64)
     for each in segments:
-        live = each.live_at_manifest()
+        live = each.entry.live_mask()
         rows, hashed = rows + int(live.sum()), hashed + total(each.content.hashes[live])
     said = {"rows": rows, "row_hash": to_hex(hashed), "requests": entries, "low": low}
     head = manifest.model_copy(update=said)
@@ -106,7 +105,7 @@ async def _at_manifest(shop: Workshop, facts: ShardFacts, manifest: Manifest, fo
 def _without_doubles(segments: list[Segment], found: Salvaged) -> list[Segment]:
     """Of rows with one key only the newest stays live. Needs all keys in memory, so only where sums are wrong."""
     newest: dict[Key, tuple[int, int, int]] = {}
-    masks = [each.live_at_manifest() for each in segments]
+    masks = [each.entry.live_mask() for each in segments]
     doubles = 0
     for number, each in enumerate(segments):
         keys = each.content.rows.column(KEY).to_pylist()
@@ -121,7 +120,7 @@ def _without_doubles(segments: list[Segment], found: Salvaged) -> list[Segment]:
     if doubles:
         found.losses.append(f"{doubles} older versions of rows that were there twice")
     pairs = zip(segments, masks, strict=True)
-    return [each.with_entry(with_live(each.entry, live)) for each, live in pairs if live.any()]
+    return [each.with_entry(each.entry.with_live(live)) for each, live in pairs if live.any()]
 
 
 async def _segment(shop: Workshop, facts: ShardFacts, entry: SegmentEntry, found: Salvaged) -> Segment | None:
@@ -132,7 +131,7 @@ async def _segment(shop: Workshop, facts: ShardFacts, entry: SegmentEntry, found
     try:
         part, lost = await asyncio.to_thread(_readable, shop.folder, entry, shop.collection)
     except DataLoss:
-        found.losses.append(f"{int(live_mask(entry).sum())} rows of {entry.rows.name}, of unknown keys")
+        found.losses.append(f"{int(entry.live_mask().sum())} rows of {entry.rows.name}, of unknown keys")
         return None
     found.lost_keys += lost
     if not part.block.live_rows:
@@ -147,13 +146,13 @@ def _readable(folder: Path, entry: SegmentEntry, collection: CollectionSchema) -
     content = segment.read_rows(CheckedFile.open(folder / entry.rows.name))
     if len(content.sequences) != entry.count:
         raise DataLoss(f"{entry.rows.name} has {len(content.sequences)} rows")
-    live, vectors = live_mask(entry), {}
+    live, vectors = entry.live_mask(), {}
     for schema in collection.vectors:
         file = CheckedFile.open(folder / entry.vectors[schema.name].name)
         vectors[schema.name] = segment.map_vectors(file, entry.count, schema.dimensions)
         good = _good_rows(file, entry.vectors[schema.name], entry.count)
         live = live & good
-    lost = content.rows.column(KEY).take(np.flatnonzero(live_mask(entry) & ~live)).to_pylist()
+    lost = content.rows.column(KEY).take(np.flatnonzero(entry.live_mask() & ~live)).to_pylist()
     block = RowBlock(conform(content.rows, collection, entry.rows.name), vectors, {}, live, sealed=True)
     return BlockPart(block, content.sequences, content.hashes, None, None), lost
 
@@ -163,11 +162,8 @@ def _good_rows(file: CheckedFile, entry: FileEntry, count: int) -> NDArray[np.bo
     if not file.checked and f"-{entry.crc32c:08x}." in entry.name:
         raise DataLoss(f"{file.name} has no block checksums")
     size, good = len(file.data) // count, np.ones(count, np.bool_)
-    for row in range(count):
-        try:
-            file.verify(row * size, (row + 1) * size)
-        except DataLoss:
-            good[row] = False
+    for start, stop in file.bad_spans():
+        good[start // size : -(-stop // size)] = False
     return good
 
 

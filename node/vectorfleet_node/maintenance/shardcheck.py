@@ -19,7 +19,7 @@ from vectorfleet_node.maintenance import filecheck
 from vectorfleet_node.maintenance.facts import Controls, Fact, fact_of
 from vectorfleet_node.maintenance.findings import Kind, ShardReport
 from vectorfleet_node.maintenance.logcheck import check_log, first_kept
-from vectorfleet_node.maintenance.rows import Change, Tally, changes_of, live_mask
+from vectorfleet_node.maintenance.rows import Change, Tally, changes_of
 from vectorfleet_node.maintenance.slots import read_slots, sort_out
 from vectorfleet_node.shard.parts import read_requests
 from vectorfleet_node.shard.rowhash import to_hex
@@ -197,7 +197,7 @@ class ShardCheck:
             if content.hashes is None:
                 self._unhashed.add(position)
             else:
-                self._tallies[position].add(content.hashes, live_mask(entry), content.touched)
+                self._tallies[position].add(content.hashes, entry.live_mask(), content.touched)
 
     async def _fetch(self, files: list[FileEntry], folder: Path) -> None:
         async def fetch(file: FileEntry) -> None:

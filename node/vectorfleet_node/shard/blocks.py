@@ -50,13 +50,6 @@ class Segment:
         """The same rows as another manifest has them."""
         return replace(self, entry=entry)
 
-    def live_at_manifest(self) -> NDArray[np.bool_]:
-        """(rows,) bool, a fresh array: the rows that were live at the position of the manifest with this entry."""
-        if not self.entry.live:
-            return np.ones(self.entry.count, np.bool_)
-        packed = np.frombuffer(self.entry.live, np.uint8)
-        return np.unpackbits(packed, count=self.entry.count, bitorder="little").astype(np.bool_)
-
 
 @dataclass(frozen=True)
 class BlockPart:

@@ -23,12 +23,11 @@ from vectorfleet_node.storage.log import LARGE_BLOCK, SMALL_BLOCK, Backoff, Log,
 from vectorfleet_node.storage.manifest import Manifest
 from vectorfleet_node.storage.parallel import for_each
 from vectorfleet_node.storage.record import Fence, UnknownRecord
-from vectorfleet_node.storage.store import DataLoss, StorageError, Store, StoreUnavailable
+from vectorfleet_node.storage.store import DataLoss, StorageError, Store
 
 _AT_ONCE: Final = 8
 _BACKOFF: Final = Backoff(shortest=1.0, longest=60.0)
 _SLOTS_A_ROUND: Final = 16384
-_MARKER: Final = b"slots of this block may have been collected"
 
 ReadManifest = Callable[[int, int | None], Awaitable[Manifest]]  # position, stored crc (None: any)
 
@@ -181,17 +180,12 @@ class Collector:
         if scope.collectable(large, LARGE_BLOCK):
             await self._mark_large(large)
         else:
-            await self._create_marker(1, block)
+            await self._log.mark(1, block)
 
     async def _mark_large(self, large: int) -> None:
         if large not in self._large:
-            await self._create_marker(2, large)
+            await self._log.mark(2, large)
             self._large.add(large)
-
-    async def _create_marker(self, level: int, block: int) -> None:
-        key = paths.boundary(self._shard, level, block)
-        if not await self._store.create(key, _MARKER) and await self._store.get(key) is None:
-            raise StoreUnavailable(f"{key} could not be created: the store did not decide")
 
     async def _merge_markers(self, scope: _Scope) -> None:
         """One marker for a large block instead of 256, created before those go."""

@@ -102,7 +102,7 @@ class Layout:
         # What is in use stays: it may have been replaced by good copies since the caller took hold of it.
         known = {sealed.segment.entry.rows.name: sealed.segment for sealed in self._sealed}
         fresh = [known.get(segment.entry.rows.name, segment).with_entry(segment.entry) for segment in segments]
-        self._sealed = [SealedRows(segment, segment.live_at_manifest()) for segment in fresh]
+        self._sealed = [SealedRows(segment, segment.entry.live_mask()) for segment in fresh]
         for _, sequences in self._killed:
             for sealed in self._sealed:
                 sealed.kill(sequences)

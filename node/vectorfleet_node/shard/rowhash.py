@@ -22,6 +22,7 @@ from vectorfleet_node.shard.view import Key
 Hashes = NDArray[np.uint64]
 
 LANES: Final = 4
+_PIECE_ROWS: Final = 4096
 _LENGTH: Final = Struct("<I")
 _HEAD: Final = Struct("<QI")
 _DOUBLE: Final = Struct("<d")
@@ -36,6 +37,18 @@ def hash_rows(
     pieces += [_field_pieces(name, rows.column(name)) for name in sorted(rows.schema.names) if name != KEY_COLUMN]
     digests = [blake2b(b"".join(row), digest_size=8 * LANES).digest() for row in zip(*pieces, strict=True)]
     return np.frombuffer(b"".join(digests), "<u8").reshape(-1, LANES)
+
+
+def hash_in_pieces(
+    sequences: NDArray[np.uint64], rows: pa.Table, vectors: Mapping[str, NDArray[np.float32]]
+) -> Iterator[tuple[int, list[Key], Hashes]]:
+    """(first row, keys, (n, 4) hashes) of a few thousand rows at a time: for segments that fill the memory."""
+    for start in range(0, len(sequences), _PIECE_ROWS):
+        piece = slice(start, start + _PIECE_ROWS)
+        table = rows.slice(start, _PIECE_ROWS)
+        keys = table.column(KEY_COLUMN).to_pylist()
+        some = {name: array[piece] for name, array in vectors.items()}
+        yield start, keys, hash_rows(keys, sequences[piece].tolist(), table, some)
 
 
 def total(hashes: Hashes) -> Hashes:

@@ -16,7 +16,7 @@ from vectorfleet_node.shard.blocks import BlockPart, Segment, find
 from vectorfleet_node.shard.rowhash import LANES, Hashes, to_hex, total
 from vectorfleet_node.shard.state import FrozenState
 from vectorfleet_node.shard.writing import SegmentWriter
-from vectorfleet_node.storage.manifest import FileEntry, Manifest, RequestsEntry, SegmentEntry
+from vectorfleet_node.storage.manifest import FileEntry, Manifest, RequestsEntry
 from vectorfleet_node.storage.store import DataLoss
 
 
@@ -47,7 +47,7 @@ class _Contents:
     def add(self, segment: Segment, live: NDArray[np.bool_]) -> None:
         """A segment with its live rows; without any it is left out."""
         if live.any():
-            self.segments.append(segment.with_entry(_with_live(segment.entry, live)))
+            self.segments.append(segment.with_entry(segment.entry.with_live(live)))
             self.row_hash = self.row_hash + total(segment.content.hashes[live])
 
 
@@ -112,8 +112,3 @@ def _live_now(output: Segment, inputs: list[BlockPart]) -> NDArray[np.bool_]:
             raise DataLoss(f"{output.entry.rows.name} lacks rows of what was merged into it")
         live[rows] = True
     return live
-
-
-def _with_live(entry: SegmentEntry, live: NDArray[np.bool_]) -> SegmentEntry:
-    packed = b"" if live.all() else np.packbits(live, bitorder="little").tobytes()
-    return entry.model_copy(update={"live": packed})

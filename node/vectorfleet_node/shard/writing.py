@@ -20,7 +20,7 @@ from vectorfleet_node.engine.port import Engine
 from vectorfleet_node.shard.blocks import BlockPart, Segment
 from vectorfleet_node.shard.checks import RottenCallback
 from vectorfleet_node.shard.opening import open_segment
-from vectorfleet_node.shard.rowhash import LANES, Hashes, hash_rows, total
+from vectorfleet_node.shard.rowhash import LANES, Hashes, hash_in_pieces, total
 from vectorfleet_node.storage import checked, segment
 from vectorfleet_node.storage.checked import CheckedFile
 from vectorfleet_node.storage.format import BLOCK_CHECKSUMS
@@ -80,12 +80,8 @@ class SegmentWriter:
             for schema in self.collection.vectors
         }
         found = np.zeros(LANES, np.uint64)
-        for start in range(0, entry.count, _PIECE_ROWS):
-            piece = slice(start, start + _PIECE_ROWS)
-            rows = content.rows.slice(start, _PIECE_ROWS)
-            some = {name: array[piece] for name, array in vectors.items()}
-            keys = rows.column(KEY).to_pylist()
-            found = found + total(hash_rows(keys, content.sequences[piece].tolist(), rows, some))
+        for _, _, hashes in hash_in_pieces(content.sequences, content.rows, vectors):
+            found = found + total(hashes)
         return found
 
     def requests(self, requests: list[tuple[str, int]], through: int) -> RequestsEntry:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import mmap
 import os
 import struct
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -103,6 +104,15 @@ class CheckedFile:
         touched = [np.minimum(first + step, last) for step in range(longest + 1)]
         if touched:
             self._check(np.unique(np.concatenate(touched)).tolist())
+
+    def bad_spans(self) -> Iterator[tuple[int, int]]:
+        """(start, stop) of each block of the data with a wrong checksum. Slow for large files."""
+        for start in range(0, len(self.data), self._block):
+            stop = min(start + self._block, len(self.data))
+            try:
+                self.verify(start, stop)
+            except DamagedFile:
+                yield start, stop
 
     def verify_all(self) -> None:
         """Checks every block. Slow for large files: call it in a thread."""

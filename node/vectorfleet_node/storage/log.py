@@ -28,6 +28,7 @@ from vectorfleet_node.storage.store import (
 
 SMALL_BLOCK: Final = 64  # slots per boundary/1 marker
 LARGE_BLOCK: Final = 16384  # slots per boundary/2 marker
+_MARKER: Final = b"slots of this block may have been collected"
 
 Sleep = Callable[[float], Awaitable[None]]
 _REFUSALS = (CredentialsMissing, CredentialsRefused, StoreFull, StoreNotFound)
@@ -91,6 +92,12 @@ class Log:
             return True
         large = paths.boundary(self._shard, 2, position // LARGE_BLOCK)
         return await self._store.get(large) is not None
+
+    async def mark(self, level: int, block: int) -> None:
+        """Returns once a marker stands that says slots of the block may be gone. A StorageError when none could be."""
+        key = paths.boundary(self._shard, level, block)
+        if not await self._store.create(key, _MARKER) and await self._store.get(key) is None:
+            raise StoreUnavailable(f"{key} could not be created: the store did not decide")
 
     async def next_after(self, position: int, chain: int) -> Entry | End:
         """The record after `position`, whose chain value is `chain` (0, 0 before slot 1); TAIL or BEHIND.

@@ -12,7 +12,9 @@ from __future__ import annotations
 import struct
 from typing import Final
 
+import numpy as np
 from google_crc32c import value as crc32c
+from numpy.typing import NDArray
 from pydantic import ConfigDict, Field, ValidationError
 
 from vectorfleet.schema import Frozen, IndexType
@@ -54,6 +56,18 @@ class SegmentEntry(Frozen):
     vectors: dict[str, FileEntry]
     indexes: dict[str, IndexEntry]
     live: bytes = b""
+
+    def live_mask(self) -> NDArray[np.bool_]:
+        """(count,) bool, a fresh array: the rows that were live at the manifest's position."""
+        if not self.live:
+            return np.ones(self.count, np.bool_)
+        packed = np.frombuffer(self.live, np.uint8)
+        return np.unpackbits(packed, count=self.count, bitorder="little").astype(np.bool_)
+
+    def with_live(self, live: NDArray[np.bool_]) -> SegmentEntry:
+        """The entry with other live rows."""
+        packed = b"" if live.all() else np.packbits(live, bitorder="little").tobytes()
+        return self.model_copy(update={"live": packed})
 
     def files(self) -> list[FileEntry]:
         """Every file of the segment."""

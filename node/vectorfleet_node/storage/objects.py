@@ -12,6 +12,7 @@ import time  # noqa: TID251 - for the end of the process only
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -36,9 +37,11 @@ _SILENCE: Final = timedelta(seconds=5)  # without a byte; a transfer may take lo
 _CREATE: Final = timedelta(seconds=10)  # whole request
 
 
-# obstore's threads let go of Python objects a moment after they answered. One that does so while the interpreter is
-# being torn down aborts the process, whose exit code is then lost: a short sleep lets them finish.
-atexit.register(time.sleep, 0.2)
+@cache
+def _let_threads_end() -> None:
+    # obstore's threads let go of Python objects a moment after they answered. One that does so while the interpreter
+    # is being torn down aborts the process, whose exit code is then lost: a short sleep at its end lets them finish.
+    atexit.register(time.sleep, 0.2)
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,7 @@ class ObjectStore:
 
     def __init__(self, name: str, connect: Callable[[HttpPolicy], Any], *, allow_http: bool) -> None:
         """name: the URL, for messages. connect: makes an obstore store, rooted at the prefix, with a policy."""
+        _let_threads_end()
         self._name = name
         self._deciding = connect(HttpPolicy.deciding(allow_http))
         self._patient = connect(HttpPolicy.patient(allow_http))

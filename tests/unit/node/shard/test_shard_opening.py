@@ -100,7 +100,7 @@ def test_rotten_rows_are_not_written_into_a_new_segment(tmp_path: Path) -> None:
     segment = written(tmp_path, told=told)
     file = segment.entry.vectors["default"].name
     flip(tmp_path / file, 77)
-    part = SealedRows(segment, segment.live_at_manifest()).part()
+    part = SealedRows(segment, segment.entry.live_mask()).part()
     with pytest.raises(Rotten, match=file):
         writer_in(tmp_path / "next", schema=HNSW).write([part])
     assert [name for name, _ in told] == [file]
