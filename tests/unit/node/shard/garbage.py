@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
-from replicas import UID
+from replicas import QUIET, UID, until, upsert, write
 
 from vectorfleet_node.shard.replica import ShardReplica
 from vectorfleet_node.storage import manifest as manifests
@@ -14,6 +15,8 @@ from vectorfleet_node.storage import paths
 from vectorfleet_node.storage.memory import MemoryStore
 
 Result = TypeVar("Result")
+
+TIDY = replace(QUIET, collect_pause=0, keep_manifests=2)
 
 
 class DyingStore:
@@ -89,3 +92,15 @@ def garbage(store: MemoryStore, replica: ShardReplica) -> list[str]:
         return not key.startswith(paths.segments_prefix(0)) or key.removeprefix(paths.segments_prefix(0)) in named
 
     return [key for key in sorted(store._objects) if not needed(key)]
+
+
+async def fill(leader: ShardReplica, records: int, name: str = "k") -> None:
+    """So many records that replace each other's rows, and a flush."""
+    for number in range(records):
+        await write(leader, upsert([f"{name}{number % 7}"], number))
+    await leader.flush()
+
+
+async def collected(store: MemoryStore, leader: ShardReplica) -> None:
+    """Waits until the leader has left nothing that could go."""
+    await until(lambda: not garbage(store, leader))

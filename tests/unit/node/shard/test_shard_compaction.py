@@ -193,15 +193,21 @@ async def test_a_job_whose_rows_all_died_meanwhile_leaves_no_segment(tmp_path: P
         assert (contents(again.view()), again.report().message) == ({}, "")
 
 
+async def stuck_merge(store: SteeredStore, leader: ShardReplica) -> asyncio.Task[None]:
+    """A merge whose upload waits until `store.release`; uploads that come later do not."""
+    store.hold("upload")
+    merging = asyncio.create_task(leader.compact())
+    await until(lambda: store.waiting)
+    store._before = []
+    return merging
+
+
 async def test_writes_reads_and_flushes_go_on_while_a_job_is_stuck(tmp_path: Path) -> None:
     store = SteeredStore()
     await new_shard(store)
     async with leading(make_replica(store, tmp_path, "a")) as leader:
         await many_segments(leader)
-        store.hold("upload")
-        merging = asyncio.create_task(leader.compact())
-        await until(lambda: store.waiting)
-        store._before = []  # what waits goes on waiting
+        merging = await stuck_merge(store, leader)
         for step in range(5):
             await write(leader, upsert([f"more-{step}"], step))
             await leader.flush()
@@ -307,10 +313,7 @@ async def test_the_cache_keeps_the_files_of_a_job_while_manifests_are_published(
     await new_shard(store)
     async with leading(make_replica(store, tmp_path, "a")) as leader:
         await many_segments(leader)
-        store.hold("upload")
-        merging = asyncio.create_task(leader.compact())
-        await until(lambda: store.waiting)
-        store._before = []
+        merging = await stuck_merge(store, leader)
         await write(leader, upsert(["more"]))
         await leader.flush()
         store.release()
