@@ -270,6 +270,8 @@ async def test_a_job_ends_with_its_reign_and_leaves_nothing_that_a_later_one_kee
     async with leading(old), running(new):
         await many_segments(old)
         rows = contents(old.view())
+        await new.make_strong()
+        await until(lambda: new.report().segments == FAN_IN)  # a follower loads a manifest after its record
         store.hold("upload")
         merging = asyncio.create_task(old.compact())
         await until(lambda: store.waiting)
