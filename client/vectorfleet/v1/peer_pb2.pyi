@@ -45,13 +45,14 @@ STORAGE_DELETED: StorageState
 STORAGE_DATA_LOSS: StorageState
 
 class AppendRequest(_message.Message):
-    __slots__ = ("collection", "shard", "request_id", "floor", "upsert", "delete", "take_over")
+    __slots__ = ("collection", "shard", "request_id", "floor", "upsert", "delete", "delete_filter", "take_over")
     COLLECTION_FIELD_NUMBER: _ClassVar[int]
     SHARD_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     FLOOR_FIELD_NUMBER: _ClassVar[int]
     UPSERT_FIELD_NUMBER: _ClassVar[int]
     DELETE_FIELD_NUMBER: _ClassVar[int]
+    DELETE_FILTER_FIELD_NUMBER: _ClassVar[int]
     TAKE_OVER_FIELD_NUMBER: _ClassVar[int]
     collection: str
     shard: int
@@ -59,14 +60,17 @@ class AppendRequest(_message.Message):
     floor: int
     upsert: bytes
     delete: _vectorfleet_pb2.Keys
+    delete_filter: str
     take_over: bool
-    def __init__(self, collection: _Optional[str] = ..., shard: _Optional[int] = ..., request_id: _Optional[str] = ..., floor: _Optional[int] = ..., upsert: _Optional[bytes] = ..., delete: _Optional[_Union[_vectorfleet_pb2.Keys, _Mapping]] = ..., take_over: _Optional[bool] = ...) -> None: ...
+    def __init__(self, collection: _Optional[str] = ..., shard: _Optional[int] = ..., request_id: _Optional[str] = ..., floor: _Optional[int] = ..., upsert: _Optional[bytes] = ..., delete: _Optional[_Union[_vectorfleet_pb2.Keys, _Mapping]] = ..., delete_filter: _Optional[str] = ..., take_over: _Optional[bool] = ...) -> None: ...
 
 class AppendResponse(_message.Message):
-    __slots__ = ("position",)
+    __slots__ = ("position", "deleted")
     POSITION_FIELD_NUMBER: _ClassVar[int]
+    DELETED_FIELD_NUMBER: _ClassVar[int]
     position: int
-    def __init__(self, position: _Optional[int] = ...) -> None: ...
+    deleted: int
+    def __init__(self, position: _Optional[int] = ..., deleted: _Optional[int] = ...) -> None: ...
 
 class NotLeader(_message.Message):
     __slots__ = ("owner", "address")
@@ -105,6 +109,76 @@ class SearchShardsResponse(_message.Message):
     results: _containers.RepeatedCompositeFieldContainer[_vectorfleet_pb2.Hits]
     indexes: _containers.RepeatedScalarFieldContainer[str]
     def __init__(self, answers: _Optional[_Iterable[_Union[ShardAnswer, _Mapping]]] = ..., results: _Optional[_Iterable[_Union[_vectorfleet_pb2.Hits, _Mapping]]] = ..., indexes: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class SearchGroupsRequest(_message.Message):
+    __slots__ = ("request", "shards", "only")
+    REQUEST_FIELD_NUMBER: _ClassVar[int]
+    SHARDS_FIELD_NUMBER: _ClassVar[int]
+    ONLY_FIELD_NUMBER: _ClassVar[int]
+    request: _vectorfleet_pb2.SearchRequest
+    shards: _containers.RepeatedScalarFieldContainer[int]
+    only: _containers.RepeatedCompositeFieldContainer[_vectorfleet_pb2.FieldColumn]
+    def __init__(self, request: _Optional[_Union[_vectorfleet_pb2.SearchRequest, _Mapping]] = ..., shards: _Optional[_Iterable[int]] = ..., only: _Optional[_Iterable[_Union[_vectorfleet_pb2.FieldColumn, _Mapping]]] = ...) -> None: ...
+
+class SearchGroupsResponse(_message.Message):
+    __slots__ = ("answers", "found", "indexes")
+    ANSWERS_FIELD_NUMBER: _ClassVar[int]
+    FOUND_FIELD_NUMBER: _ClassVar[int]
+    INDEXES_FIELD_NUMBER: _ClassVar[int]
+    answers: _containers.RepeatedCompositeFieldContainer[ShardAnswer]
+    found: _containers.RepeatedCompositeFieldContainer[ShardGroups]
+    indexes: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, answers: _Optional[_Iterable[_Union[ShardAnswer, _Mapping]]] = ..., found: _Optional[_Iterable[_Union[ShardGroups, _Mapping]]] = ..., indexes: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class ShardGroups(_message.Message):
+    __slots__ = ("shard", "results", "complete")
+    SHARD_FIELD_NUMBER: _ClassVar[int]
+    RESULTS_FIELD_NUMBER: _ClassVar[int]
+    COMPLETE_FIELD_NUMBER: _ClassVar[int]
+    shard: int
+    results: _containers.RepeatedCompositeFieldContainer[_vectorfleet_pb2.Hits]
+    complete: _containers.RepeatedScalarFieldContainer[bool]
+    def __init__(self, shard: _Optional[int] = ..., results: _Optional[_Iterable[_Union[_vectorfleet_pb2.Hits, _Mapping]]] = ..., complete: _Optional[_Iterable[bool]] = ...) -> None: ...
+
+class ScanCursor(_message.Message):
+    __slots__ = ("uid", "filter", "shard", "node", "id", "offset", "last", "position")
+    UID_FIELD_NUMBER: _ClassVar[int]
+    FILTER_FIELD_NUMBER: _ClassVar[int]
+    SHARD_FIELD_NUMBER: _ClassVar[int]
+    NODE_FIELD_NUMBER: _ClassVar[int]
+    ID_FIELD_NUMBER: _ClassVar[int]
+    OFFSET_FIELD_NUMBER: _ClassVar[int]
+    LAST_FIELD_NUMBER: _ClassVar[int]
+    POSITION_FIELD_NUMBER: _ClassVar[int]
+    uid: str
+    filter: str
+    shard: int
+    node: str
+    id: str
+    offset: int
+    last: _vectorfleet_pb2.Keys
+    position: int
+    def __init__(self, uid: _Optional[str] = ..., filter: _Optional[str] = ..., shard: _Optional[int] = ..., node: _Optional[str] = ..., id: _Optional[str] = ..., offset: _Optional[int] = ..., last: _Optional[_Union[_vectorfleet_pb2.Keys, _Mapping]] = ..., position: _Optional[int] = ...) -> None: ...
+
+class ScanShardRequest(_message.Message):
+    __slots__ = ("request", "cursor")
+    REQUEST_FIELD_NUMBER: _ClassVar[int]
+    CURSOR_FIELD_NUMBER: _ClassVar[int]
+    request: _vectorfleet_pb2.ScanRequest
+    cursor: ScanCursor
+    def __init__(self, request: _Optional[_Union[_vectorfleet_pb2.ScanRequest, _Mapping]] = ..., cursor: _Optional[_Union[ScanCursor, _Mapping]] = ...) -> None: ...
+
+class ScanShardResponse(_message.Message):
+    __slots__ = ("answers", "rows", "next", "lost")
+    ANSWERS_FIELD_NUMBER: _ClassVar[int]
+    ROWS_FIELD_NUMBER: _ClassVar[int]
+    NEXT_FIELD_NUMBER: _ClassVar[int]
+    LOST_FIELD_NUMBER: _ClassVar[int]
+    answers: _containers.RepeatedCompositeFieldContainer[ShardAnswer]
+    rows: _vectorfleet_pb2.Rows
+    next: ScanCursor
+    lost: bool
+    def __init__(self, answers: _Optional[_Iterable[_Union[ShardAnswer, _Mapping]]] = ..., rows: _Optional[_Union[_vectorfleet_pb2.Rows, _Mapping]] = ..., next: _Optional[_Union[ScanCursor, _Mapping]] = ..., lost: _Optional[bool] = ...) -> None: ...
 
 class GetShardsRequest(_message.Message):
     __slots__ = ("request", "shards")

@@ -49,6 +49,16 @@ class PeerStub:
                 request_serializer=vectorfleet_dot_v1_dot_peer__pb2.GetShardsRequest.SerializeToString,
                 response_deserializer=vectorfleet_dot_v1_dot_peer__pb2.GetShardsResponse.FromString,
                 _registered_method=True)
+        self.SearchGroups = channel.unary_unary(
+                '/vectorfleet.v1.Peer/SearchGroups',
+                request_serializer=vectorfleet_dot_v1_dot_peer__pb2.SearchGroupsRequest.SerializeToString,
+                response_deserializer=vectorfleet_dot_v1_dot_peer__pb2.SearchGroupsResponse.FromString,
+                _registered_method=True)
+        self.ScanShard = channel.unary_unary(
+                '/vectorfleet.v1.Peer/ScanShard',
+                request_serializer=vectorfleet_dot_v1_dot_peer__pb2.ScanShardRequest.SerializeToString,
+                response_deserializer=vectorfleet_dot_v1_dot_peer__pb2.ScanShardResponse.FromString,
+                _registered_method=True)
         self.CountShards = channel.unary_unary(
                 '/vectorfleet.v1.Peer/CountShards',
                 request_serializer=vectorfleet_dot_v1_dot_peer__pb2.CountShardsRequest.SerializeToString,
@@ -100,6 +110,20 @@ class PeerServicer:
 
     def GetShards(self, request, context):
         """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SearchGroups(self, request, context):
+        """As SearchShards for a search with group_by: each shard's groups, not merged.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ScanShard(self, request, context):
+        """A page of a scan of one shard.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -162,6 +186,16 @@ def add_PeerServicer_to_server(servicer, server):
                     servicer.GetShards,
                     request_deserializer=vectorfleet_dot_v1_dot_peer__pb2.GetShardsRequest.FromString,
                     response_serializer=vectorfleet_dot_v1_dot_peer__pb2.GetShardsResponse.SerializeToString,
+            ),
+            'SearchGroups': grpc.unary_unary_rpc_method_handler(
+                    servicer.SearchGroups,
+                    request_deserializer=vectorfleet_dot_v1_dot_peer__pb2.SearchGroupsRequest.FromString,
+                    response_serializer=vectorfleet_dot_v1_dot_peer__pb2.SearchGroupsResponse.SerializeToString,
+            ),
+            'ScanShard': grpc.unary_unary_rpc_method_handler(
+                    servicer.ScanShard,
+                    request_deserializer=vectorfleet_dot_v1_dot_peer__pb2.ScanShardRequest.FromString,
+                    response_serializer=vectorfleet_dot_v1_dot_peer__pb2.ScanShardResponse.SerializeToString,
             ),
             'CountShards': grpc.unary_unary_rpc_method_handler(
                     servicer.CountShards,
@@ -275,6 +309,60 @@ class Peer:
             '/vectorfleet.v1.Peer/GetShards',
             vectorfleet_dot_v1_dot_peer__pb2.GetShardsRequest.SerializeToString,
             vectorfleet_dot_v1_dot_peer__pb2.GetShardsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SearchGroups(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/vectorfleet.v1.Peer/SearchGroups',
+            vectorfleet_dot_v1_dot_peer__pb2.SearchGroupsRequest.SerializeToString,
+            vectorfleet_dot_v1_dot_peer__pb2.SearchGroupsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ScanShard(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/vectorfleet.v1.Peer/ScanShard',
+            vectorfleet_dot_v1_dot_peer__pb2.ScanShardRequest.SerializeToString,
+            vectorfleet_dot_v1_dot_peer__pb2.ScanShardResponse.FromString,
             options,
             channel_credentials,
             insecure,

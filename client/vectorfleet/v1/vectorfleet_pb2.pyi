@@ -145,24 +145,28 @@ class UpsertRequest(_message.Message):
     def __init__(self, collection: _Optional[str] = ..., request_id: _Optional[str] = ..., rows: _Optional[_Union[Rows, _Mapping]] = ..., floor: _Optional[_Union[SessionToken, _Mapping]] = ...) -> None: ...
 
 class DeleteRequest(_message.Message):
-    __slots__ = ("collection", "request_id", "keys", "floor")
+    __slots__ = ("collection", "request_id", "keys", "floor", "filter")
     COLLECTION_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     KEYS_FIELD_NUMBER: _ClassVar[int]
     FLOOR_FIELD_NUMBER: _ClassVar[int]
+    FILTER_FIELD_NUMBER: _ClassVar[int]
     collection: str
     request_id: str
     keys: Keys
     floor: SessionToken
-    def __init__(self, collection: _Optional[str] = ..., request_id: _Optional[str] = ..., keys: _Optional[_Union[Keys, _Mapping]] = ..., floor: _Optional[_Union[SessionToken, _Mapping]] = ...) -> None: ...
+    filter: str
+    def __init__(self, collection: _Optional[str] = ..., request_id: _Optional[str] = ..., keys: _Optional[_Union[Keys, _Mapping]] = ..., floor: _Optional[_Union[SessionToken, _Mapping]] = ..., filter: _Optional[str] = ...) -> None: ...
 
 class WriteResponse(_message.Message):
-    __slots__ = ("session", "rows")
+    __slots__ = ("session", "rows", "rows_unknown")
     SESSION_FIELD_NUMBER: _ClassVar[int]
     ROWS_FIELD_NUMBER: _ClassVar[int]
+    ROWS_UNKNOWN_FIELD_NUMBER: _ClassVar[int]
     session: SessionToken
     rows: int
-    def __init__(self, session: _Optional[_Union[SessionToken, _Mapping]] = ..., rows: _Optional[int] = ...) -> None: ...
+    rows_unknown: bool
+    def __init__(self, session: _Optional[_Union[SessionToken, _Mapping]] = ..., rows: _Optional[int] = ..., rows_unknown: _Optional[bool] = ...) -> None: ...
 
 class WriteFailure(_message.Message):
     __slots__ = ("parts", "landed", "shards")
@@ -194,7 +198,7 @@ class WriteFailure(_message.Message):
     def __init__(self, parts: _Optional[_Iterable[_Union[WriteFailure.Part, _Mapping]]] = ..., landed: _Optional[_Union[SessionToken, _Mapping]] = ..., shards: _Optional[int] = ...) -> None: ...
 
 class SearchRequest(_message.Message):
-    __slots__ = ("collection", "vector", "dimensions", "queries", "k", "filter", "output_fields", "include_vectors", "consistency", "allow_partial", "params")
+    __slots__ = ("collection", "vector", "dimensions", "queries", "k", "filter", "output_fields", "include_vectors", "consistency", "allow_partial", "params", "min_score", "group_by")
     COLLECTION_FIELD_NUMBER: _ClassVar[int]
     VECTOR_FIELD_NUMBER: _ClassVar[int]
     DIMENSIONS_FIELD_NUMBER: _ClassVar[int]
@@ -206,6 +210,8 @@ class SearchRequest(_message.Message):
     CONSISTENCY_FIELD_NUMBER: _ClassVar[int]
     ALLOW_PARTIAL_FIELD_NUMBER: _ClassVar[int]
     PARAMS_FIELD_NUMBER: _ClassVar[int]
+    MIN_SCORE_FIELD_NUMBER: _ClassVar[int]
+    GROUP_BY_FIELD_NUMBER: _ClassVar[int]
     collection: str
     vector: str
     dimensions: int
@@ -217,7 +223,17 @@ class SearchRequest(_message.Message):
     consistency: Consistency
     allow_partial: bool
     params: SearchParams
-    def __init__(self, collection: _Optional[str] = ..., vector: _Optional[str] = ..., dimensions: _Optional[int] = ..., queries: _Optional[bytes] = ..., k: _Optional[int] = ..., filter: _Optional[str] = ..., output_fields: _Optional[_Iterable[str]] = ..., include_vectors: _Optional[bool] = ..., consistency: _Optional[_Union[Consistency, _Mapping]] = ..., allow_partial: _Optional[bool] = ..., params: _Optional[_Union[SearchParams, _Mapping]] = ...) -> None: ...
+    min_score: float
+    group_by: GroupBy
+    def __init__(self, collection: _Optional[str] = ..., vector: _Optional[str] = ..., dimensions: _Optional[int] = ..., queries: _Optional[bytes] = ..., k: _Optional[int] = ..., filter: _Optional[str] = ..., output_fields: _Optional[_Iterable[str]] = ..., include_vectors: _Optional[bool] = ..., consistency: _Optional[_Union[Consistency, _Mapping]] = ..., allow_partial: _Optional[bool] = ..., params: _Optional[_Union[SearchParams, _Mapping]] = ..., min_score: _Optional[float] = ..., group_by: _Optional[_Union[GroupBy, _Mapping]] = ...) -> None: ...
+
+class GroupBy(_message.Message):
+    __slots__ = ("field", "size")
+    FIELD_FIELD_NUMBER: _ClassVar[int]
+    SIZE_FIELD_NUMBER: _ClassVar[int]
+    field: str
+    size: int
+    def __init__(self, field: _Optional[str] = ..., size: _Optional[int] = ...) -> None: ...
 
 class SearchParams(_message.Message):
     __slots__ = ("exact", "ef")
@@ -240,12 +256,16 @@ class SearchResponse(_message.Message):
     def __init__(self, results: _Optional[_Iterable[_Union[Hits, _Mapping]]] = ..., session: _Optional[_Union[SessionToken, _Mapping]] = ..., missing_shards: _Optional[_Iterable[int]] = ..., indexes: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Hits(_message.Message):
-    __slots__ = ("rows", "scores")
+    __slots__ = ("rows", "scores", "group_sizes", "groups")
     ROWS_FIELD_NUMBER: _ClassVar[int]
     SCORES_FIELD_NUMBER: _ClassVar[int]
+    GROUP_SIZES_FIELD_NUMBER: _ClassVar[int]
+    GROUPS_FIELD_NUMBER: _ClassVar[int]
     rows: Rows
     scores: _containers.RepeatedScalarFieldContainer[float]
-    def __init__(self, rows: _Optional[_Union[Rows, _Mapping]] = ..., scores: _Optional[_Iterable[float]] = ...) -> None: ...
+    group_sizes: _containers.RepeatedScalarFieldContainer[int]
+    groups: FieldColumn
+    def __init__(self, rows: _Optional[_Union[Rows, _Mapping]] = ..., scores: _Optional[_Iterable[float]] = ..., group_sizes: _Optional[_Iterable[int]] = ..., groups: _Optional[_Union[FieldColumn, _Mapping]] = ...) -> None: ...
 
 class GetRequest(_message.Message):
     __slots__ = ("collection", "keys", "output_fields", "include_vectors", "consistency")
@@ -268,6 +288,40 @@ class GetResponse(_message.Message):
     rows: Rows
     session: SessionToken
     def __init__(self, rows: _Optional[_Union[Rows, _Mapping]] = ..., session: _Optional[_Union[SessionToken, _Mapping]] = ...) -> None: ...
+
+class ScanRequest(_message.Message):
+    __slots__ = ("collection", "filter", "output_fields", "include_vectors", "page_size", "consistency", "cursor", "resume", "close")
+    COLLECTION_FIELD_NUMBER: _ClassVar[int]
+    FILTER_FIELD_NUMBER: _ClassVar[int]
+    OUTPUT_FIELDS_FIELD_NUMBER: _ClassVar[int]
+    INCLUDE_VECTORS_FIELD_NUMBER: _ClassVar[int]
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    CONSISTENCY_FIELD_NUMBER: _ClassVar[int]
+    CURSOR_FIELD_NUMBER: _ClassVar[int]
+    RESUME_FIELD_NUMBER: _ClassVar[int]
+    CLOSE_FIELD_NUMBER: _ClassVar[int]
+    collection: str
+    filter: str
+    output_fields: _containers.RepeatedScalarFieldContainer[str]
+    include_vectors: bool
+    page_size: int
+    consistency: Consistency
+    cursor: bytes
+    resume: bool
+    close: bool
+    def __init__(self, collection: _Optional[str] = ..., filter: _Optional[str] = ..., output_fields: _Optional[_Iterable[str]] = ..., include_vectors: _Optional[bool] = ..., page_size: _Optional[int] = ..., consistency: _Optional[_Union[Consistency, _Mapping]] = ..., cursor: _Optional[bytes] = ..., resume: _Optional[bool] = ..., close: _Optional[bool] = ...) -> None: ...
+
+class ScanResponse(_message.Message):
+    __slots__ = ("rows", "cursor", "session", "resumed")
+    ROWS_FIELD_NUMBER: _ClassVar[int]
+    CURSOR_FIELD_NUMBER: _ClassVar[int]
+    SESSION_FIELD_NUMBER: _ClassVar[int]
+    RESUMED_FIELD_NUMBER: _ClassVar[int]
+    rows: Rows
+    cursor: bytes
+    session: SessionToken
+    resumed: bool
+    def __init__(self, rows: _Optional[_Union[Rows, _Mapping]] = ..., cursor: _Optional[bytes] = ..., session: _Optional[_Union[SessionToken, _Mapping]] = ..., resumed: _Optional[bool] = ...) -> None: ...
 
 class CountRequest(_message.Message):
     __slots__ = ("collection", "filter", "consistency", "allow_partial")

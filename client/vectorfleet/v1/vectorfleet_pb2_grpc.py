@@ -54,6 +54,11 @@ class VectorFleetStub:
                 request_serializer=vectorfleet_dot_v1_dot_vectorfleet__pb2.GetRequest.SerializeToString,
                 response_deserializer=vectorfleet_dot_v1_dot_vectorfleet__pb2.GetResponse.FromString,
                 _registered_method=True)
+        self.Scan = channel.unary_unary(
+                '/vectorfleet.v1.VectorFleet/Scan',
+                request_serializer=vectorfleet_dot_v1_dot_vectorfleet__pb2.ScanRequest.SerializeToString,
+                response_deserializer=vectorfleet_dot_v1_dot_vectorfleet__pb2.ScanResponse.FromString,
+                _registered_method=True)
         self.Count = channel.unary_unary(
                 '/vectorfleet.v1.VectorFleet/Count',
                 request_serializer=vectorfleet_dot_v1_dot_vectorfleet__pb2.CountRequest.SerializeToString,
@@ -82,7 +87,7 @@ class VectorFleetServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Delete(self, request, context):
-        """Deletes rows by key. Deleting what is not there is no error.
+        """Deletes rows by key or by filter. Deleting what is not there is no error.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -97,6 +102,13 @@ class VectorFleetServicer:
 
     def Get(self, request, context):
         """Reads rows by key, in the order asked; absent keys are left out.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Scan(self, request, context):
+        """Reads all rows that match a filter, a page per call. Each shard is read at one log position, in the order of keys.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -147,6 +159,11 @@ def add_VectorFleetServicer_to_server(servicer, server):
                     servicer.Get,
                     request_deserializer=vectorfleet_dot_v1_dot_vectorfleet__pb2.GetRequest.FromString,
                     response_serializer=vectorfleet_dot_v1_dot_vectorfleet__pb2.GetResponse.SerializeToString,
+            ),
+            'Scan': grpc.unary_unary_rpc_method_handler(
+                    servicer.Scan,
+                    request_deserializer=vectorfleet_dot_v1_dot_vectorfleet__pb2.ScanRequest.FromString,
+                    response_serializer=vectorfleet_dot_v1_dot_vectorfleet__pb2.ScanResponse.SerializeToString,
             ),
             'Count': grpc.unary_unary_rpc_method_handler(
                     servicer.Count,
@@ -272,6 +289,33 @@ class VectorFleet:
             '/vectorfleet.v1.VectorFleet/Get',
             vectorfleet_dot_v1_dot_vectorfleet__pb2.GetRequest.SerializeToString,
             vectorfleet_dot_v1_dot_vectorfleet__pb2.GetResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Scan(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/vectorfleet.v1.VectorFleet/Scan',
+            vectorfleet_dot_v1_dot_vectorfleet__pb2.ScanRequest.SerializeToString,
+            vectorfleet_dot_v1_dot_vectorfleet__pb2.ScanResponse.FromString,
             options,
             channel_credentials,
             insecure,
