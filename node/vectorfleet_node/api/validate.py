@@ -155,6 +155,7 @@ def search_of(request: pb.SearchRequest, schema: CollectionSchema) -> SearchSpec
         include_vectors=request.include_vectors,
         exact=request.params.exact,
         ef=request.params.ef,
+        min_score=request.min_score if request.HasField("min_score") else None,
     )
 
 

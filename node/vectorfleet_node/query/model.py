@@ -21,7 +21,7 @@ class SearchSpec:
     """A validated search: `validate.search_spec` makes it.
 
     queries: (n, dimensions) float32, C-contiguous, finite. output_fields: names of payload fields, `*`
-    already resolved.
+    already resolved. min_score: hits with a lower score are left out.
     """
 
     schema: CollectionSchema
@@ -32,6 +32,7 @@ class SearchSpec:
     options: SearchOptions
     output_fields: tuple[str, ...]
     include_vectors: bool
+    min_score: float | None = None
 
 
 @dataclass(frozen=True)

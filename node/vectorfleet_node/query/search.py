@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from vectorfleet.schema import IndexType
 from vectorfleet_node.query.model import Floats, Hits, Rows, SearchResult, SearchSpec
+from vectorfleet_node.query.ranges import reaching
 from vectorfleet_node.query.rows import Places, allowed, gather, keys_of
 from vectorfleet_node.shard.view import ShardView
 
@@ -26,6 +27,7 @@ def search_shard(view: ShardView, spec: SearchSpec) -> SearchResult:
     """The best k live rows of a shard that pass the filter, for each query; fewer when fewer pass."""
     queries, blocks, rows, scores, indexes = _candidates(view, spec)
     order = _best(queries, scores, keys_of(view, spec.schema, blocks, rows), spec.k)
+    order = order[reaching(scores[order], spec.min_score)]
     queries, blocks, rows, scores = queries[order], blocks[order], rows[order], scores[order]
     found = gather(view, spec.schema, blocks, rows, spec.output_fields, spec.include_vectors, (spec.vector,))
     ends = np.searchsorted(queries, np.arange(len(spec.queries) + 1))

@@ -16,9 +16,12 @@ from vectorfleet_node.engine.port import Floats, SearchOptions
 from vectorfleet_node.query.errors import InvalidQuery
 from vectorfleet_node.query.filters import compile_filter
 from vectorfleet_node.query.model import SearchSpec
+from vectorfleet_node.query.ranges import check_min_score
 from vectorfleet_node.shard.view import Key
 
 MAX_K: Final = 16_384
+MAX_HITS: Final = 1 << 20  # of one request
+MAX_VECTOR_BYTES: Final = 256 << 20  # of one answer
 MAX_EF: Final = 65_536
 MAX_MAGNITUDE: Final = 65_504.0  # the largest fp16
 MIN_COSINE_COMPONENT: Final = 1e-15  # of the largest one: its square has to stay a normal float32
@@ -37,6 +40,7 @@ def search_spec(
     include_vectors: bool = False,
     exact: bool = False,
     ef: int = 0,
+    min_score: float | None = None,
 ) -> SearchSpec:
     """A search that can be run. `queries`: (n, dimensions) float32. Errors name the fields of SearchRequest."""
     chosen = vector_schema(schema, vector)
@@ -45,6 +49,7 @@ def search_spec(
     if not 0 <= ef <= MAX_EF:
         raise InvalidQuery("params.ef", f"ef is {ef}; it has to be from 0 (chosen from k) to {MAX_EF}")
     check_queries(chosen, queries)
+    check_answer(schema, len(queries), k, include_vectors)
     return SearchSpec(
         schema=schema,
         vector=chosen.name,
@@ -54,7 +59,21 @@ def search_spec(
         options=SearchOptions(exact=exact, ef=ef),
         output_fields=resolve_output_fields(schema, output_fields),
         include_vectors=include_vectors,
+        min_score=check_min_score(min_score),
     )
+
+
+def check_answer(schema: CollectionSchema, queries: int, k: int, include_vectors: bool) -> None:
+    """Refuses a search whose answer would be too big for one message, before anything is computed."""
+    hits = queries * k
+    if hits > MAX_HITS:
+        raise InvalidQuery("k", f"{queries} queries of {k} hits are {hits} hits; a request may ask for {MAX_HITS}")
+    size = hits * sum(vector.dimensions for vector in schema.vectors) * 4 if include_vectors else 0
+    if size > MAX_VECTOR_BYTES:
+        raise InvalidQuery(
+            "include_vectors",
+            f"the vectors of {queries} queries x {k} hits take {size} bytes; an answer may have {MAX_VECTOR_BYTES}",
+        )
 
 
 def vector_schema(schema: CollectionSchema, name: str) -> VectorSchema:
