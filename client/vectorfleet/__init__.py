@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         PartFailure as PartFailure,
         PermissionDenied as PermissionDenied,
         ResourceExhausted as ResourceExhausted,
+        ScanLost as ScanLost,
         ServerError as ServerError,
         SourceError as SourceError,
         Unauthenticated as Unauthenticated,
@@ -66,7 +67,7 @@ _HOMES = {
     "client": "Client",
     "errors": (
         "AlreadyExists DeadlineExceeded FailedPrecondition FieldViolation InvalidArgument LoadFailed "
-        "NotFound PartFailure PermissionDenied ResourceExhausted ServerError SourceError Unauthenticated "
+        "NotFound PartFailure PermissionDenied ResourceExhausted ScanLost ServerError SourceError Unauthenticated "
         "Unavailable VectorFleetError WriteFailed"
     ),
     "readers": "Batch Source from_arrays open_source",

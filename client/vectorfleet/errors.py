@@ -5,6 +5,7 @@
     ├── NotFound               no such collection
     ├── AlreadyExists          a collection of that name with another schema
     ├── FailedPrecondition     the server is not in a state to do this (e.g. a session token of another collection)
+    │   └── ScanLost           a scan's view is gone: begin anew, or scan with `resume=True`
     ├── Unauthenticated, PermissionDenied
     ├── ResourceExhausted      the server has no room, or the request is too large for it
     ├── DeadlineExceeded       no answer in time; of a write: its outcome is unknown
@@ -32,6 +33,7 @@ from vectorfleet.partition import Key, shard_of
 from vectorfleet.v1 import vectorfleet_pb2 as pb
 
 MISSING_SHARDS = "SHARDS_UNAVAILABLE"  # reason of the ErrorInfo whose metadata["shards"] lists ids, comma-separated
+SCAN_LOST = "SCAN_LOST"  # reason of the ErrorInfo when a scan's view is gone
 
 
 class VectorFleetError(Exception):
@@ -61,6 +63,10 @@ class AlreadyExists(VectorFleetError):
 
 class FailedPrecondition(VectorFleetError):
     """The request is well-formed, and the server is not in a state to do it."""
+
+
+class ScanLost(FailedPrecondition):
+    """The node that held the scan's view restarted, or the scan was idle for too long. `resume=True` goes on anyway."""
 
 
 class Unauthenticated(VectorFleetError):
@@ -199,6 +205,8 @@ def _error(failure: Failure, details: list[Any], request_id: str) -> VectorFleet
         return InvalidArgument(message, _violations(details))
     if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.ABORTED):
         return Unavailable(message, _missing_shards(details))
+    if code is grpc.StatusCode.FAILED_PRECONDITION and SCAN_LOST in (info.reason for info in _infos(details)):
+        return ScanLost(message)
     if code in _SIMPLE:
         return _SIMPLE[code](message)
     return ServerError(message, code.name)
@@ -226,12 +234,15 @@ def _violations(details: list[Any]) -> list[FieldViolation]:
     ]
 
 
+def _infos(details: list[Any]) -> list[Any]:
+    described = error_details_pb2.ErrorInfo.DESCRIPTOR
+    return [_unpacked(detail, error_details_pb2.ErrorInfo()) for detail in details if detail.Is(described)]
+
+
 def _missing_shards(details: list[Any]) -> list[int]:
     return [
         int(shard)
-        for detail in details
-        if detail.Is(error_details_pb2.ErrorInfo.DESCRIPTOR)
-        for info in [_unpacked(detail, error_details_pb2.ErrorInfo())]
+        for info in _infos(details)
         if info.reason == MISSING_SHARDS
         for shard in info.metadata["shards"].split(",")
         if shard.isdecimal()

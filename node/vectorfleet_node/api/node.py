@@ -9,6 +9,7 @@ import asyncio
 import os
 import random
 import time
+import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -21,10 +22,12 @@ from vectorfleet.v1 import peer_pb2
 from vectorfleet_node.api.backpressure import WriteBudget
 from vectorfleet_node.api.describe import VERSION, Describer, shard_report
 from vectorfleet_node.api.errors import ApiError, UnreachableError
+from vectorfleet_node.api.held import HeldScans
 from vectorfleet_node.api.host import CollectionHost, Environment
 from vectorfleet_node.api.local import LocalReads
 from vectorfleet_node.api.peers import M, Peers
 from vectorfleet_node.api.routing import Router
+from vectorfleet_node.api.scans import LocalScans
 from vectorfleet_node.api.supervision import Identity, Placed, Supervisor
 from vectorfleet_node.api.tasks import stop_task, watch_task
 from vectorfleet_node.api.topology import TopologyHolder
@@ -62,6 +65,8 @@ class Node:
         self.router = Router(identity.node, self._own_ready, self.watch, peers.in_flight, addresses, rng)
         self.writer = Writer(identity.node, self.append, self._leader_here, peers, addresses)
         self.local = LocalReads(self.replica, self.schema, self._threads)
+        held = HeldScans(lambda: uuid.uuid4().hex, time.monotonic)
+        self.scans = LocalScans(identity.node, self.replica, self.schema, self._threads, held)
         self.describer = Describer(identity.node, self._own_shard, self.watch)
         self.supervisor = Supervisor(identity, peers, addresses, self._placed, lambda: rng.uniform(0, _JITTER_SECONDS))
 
@@ -74,7 +79,7 @@ class Node:
 
     def start(self) -> None:
         """Begins to follow the topology, to watch the other nodes and to supervise leaders."""
-        for run in (self._follow, self.watch.run, self.supervisor.run):
+        for run in (self._follow, self.watch.run, self.supervisor.run, self.scans.held.run):
             task = asyncio.create_task(run())
             watch_task(task, run.__qualname__)
             self._tasks.append(task)
@@ -101,6 +106,7 @@ class Node:
             await host.stop()
             await host.remove_cache()
             self.writer.forget(name)
+            self.scans.held.forget(name)
         for name, collection in wanted.items():
             if name in self._hosts:
                 await self._hosts[name].update(collection)

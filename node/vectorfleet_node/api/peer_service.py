@@ -74,6 +74,10 @@ class PeerService(peer_pb2_grpc.PeerServicer):
         """See the .proto."""
         return await self._node.local.count(request, _remaining(context))
 
+    async def ScanShard(self, request: peer_pb2.ScanShardRequest, context: Context) -> peer_pb2.ScanShardResponse:
+        """See the .proto."""
+        return await self._node.scans.page(request, _remaining(context))
+
     async def Ping(self, request: peer_pb2.PingRequest, context: Context) -> peer_pb2.PingResponse:
         """See the .proto."""
         replica = self._node.replica(request.collection, request.shard)

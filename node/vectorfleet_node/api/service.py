@@ -18,7 +18,7 @@ from vectorfleet.partition import shard_of
 from vectorfleet.topology import CollectionTopology
 from vectorfleet.v1 import peer_pb2, vectorfleet_pb2_grpc
 from vectorfleet.v1 import vectorfleet_pb2 as pb
-from vectorfleet_node.api import consistency, parts, validate
+from vectorfleet_node.api import consistency, parts, scans, validate
 from vectorfleet_node.api.describe import VERSION
 from vectorfleet_node.api.errors import ApiError
 from vectorfleet_node.api.node import Node
@@ -31,7 +31,13 @@ DEFAULT_SECONDS = 30.0
 _ANSWER_SECONDS = 0.25
 Context = Any  # grpc.aio.ServicerContext; its type parameters say nothing here
 Create = Callable[[pb.CreateCollectionRequest], Awaitable[CollectionTopology]]
-R = TypeVar("R", peer_pb2.SearchShardsResponse, peer_pb2.GetShardsResponse, peer_pb2.CountShardsResponse)
+R = TypeVar(
+    "R",
+    peer_pb2.SearchShardsResponse,
+    peer_pb2.GetShardsResponse,
+    peer_pb2.CountShardsResponse,
+    peer_pb2.ScanShardResponse,
+)
 
 
 def deadline_of(context: Context) -> float:
@@ -160,7 +166,33 @@ class VectorFleetService(vectorfleet_pb2_grpc.VectorFleetServicer):
             missing_shards=sorted(found.missing),
         )
 
-    def _prepare(self, request: pb.SearchRequest | pb.GetRequest | pb.CountRequest) -> tuple[CollectionTopology, str]:
+    async def Scan(self, request: pb.ScanRequest, context: Context) -> pb.ScanResponse:
+        """See the .proto."""
+        collection, uid = self._prepare(request)
+        scans.checked(request, self._node.schema(collection.name))
+        deadline = deadline_of(context)
+
+        async def go_on(node: str, asked: peer_pb2.ScanShardRequest) -> peer_pb2.ScanShardResponse:
+            remaining = deadline - time.monotonic()
+            return await self._scan_on(node, asked, remaining / 3 if request.resume else remaining)
+
+        async def begin(asked: peer_pb2.ScanShardRequest) -> peer_pb2.ScanShardResponse:
+            async def ask(node: str, _: list[int], seconds: float) -> peer_pb2.ScanShardResponse:
+                return await self._scan_on(node, asked, seconds)
+
+            found = await self._scatter(collection, [asked.cursor.shard], ask, False, context)
+            return next(page for page in found.responses if page.answers[0].status == peer_pb2.SHARD_OK)
+
+        return await scans.next_page(request, collection, uid, begin, go_on)
+
+    async def _scan_on(self, node: str, asked: peer_pb2.ScanShardRequest, seconds: float) -> peer_pb2.ScanShardResponse:
+        if node == self._node.name:
+            return await self._node.scans.page(asked, seconds)
+        return await self._node.ask(node, "ScanShard", asked, peer_pb2.ScanShardResponse, seconds)
+
+    def _prepare(
+        self, request: pb.SearchRequest | pb.GetRequest | pb.CountRequest | pb.ScanRequest
+    ) -> tuple[CollectionTopology, str]:
         """The collection and its uid; the request's consistency is resolved in place, for the peers it is sent to."""
         collection = self._node.topology.collection(request.collection)
         uid = self._node.uid(collection)

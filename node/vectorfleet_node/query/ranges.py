@@ -1,4 +1,4 @@
-"""Range search: a score that every hit has to reach. `search` and `grouping` call this between ranking and reading rows.
+"""Range search: a score that every hit has to reach. `search` and `grouping` call this after ranking.
 
 The k best rows are cut where the score falls below the threshold, so k stays the most that comes back: k hits mean that
 there may be more of them. On an index that approximates, what is among the k best is as good as without a threshold.
