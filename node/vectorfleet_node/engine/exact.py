@@ -15,7 +15,7 @@ import numpy as np
 
 from vectorfleet.schema import IndexType, Metric
 from vectorfleet_node.engine.port import Floats, Ids, Mask, SearchOptions
-from vectorfleet_node.engine.scoring import rank, rows_per_chunk
+from vectorfleet_node.engine.scoring import padded, rank, rows_per_chunk
 
 _SCORES_PER_CHUNK: Final = 1 << 21  # of one chunk of rows and all queries of a batch
 _QUERIES_PER_BATCH: Final = 64
@@ -53,9 +53,9 @@ class ExactIndex:
         """See `port.Index.search`; `options` change nothing here."""
         batches = range(0, len(queries), _QUERIES_PER_BATCH)
         found = [self._search(queries[start : start + _QUERIES_PER_BATCH], k, allow) for start in batches]
-        return np.concatenate([scores for scores, _ in found]), np.concatenate([ids for _, ids in found])
+        return padded([answer for batch in found for answer in batch], k)
 
-    def _search(self, queries: Floats, k: int, allow: Mask | None) -> tuple[Floats, Ids]:
+    def _search(self, queries: Floats, k: int, allow: Mask | None) -> list[tuple[Floats, Ids]]:
         nominees: list[list[Ids]] = [[] for _ in queries]
         bar = np.full(
             len(queries), np.finfo(np.float32).min, np.float32
@@ -68,11 +68,10 @@ class ExactIndex:
                 here = np.flatnonzero(reached)
                 nominated.append(here + rows.start if isinstance(rows, slice) else rows[here])
         none = np.empty(0, np.int64)
-        ranked = [
+        return [
             rank(self._vectors, np.concatenate([none, *parts]), query, self._metric, k)
             for query, parts in zip(queries, nominees, strict=True)
         ]
-        return np.stack([scores for scores, _ in ranked]), np.stack([ids for _, ids in ranked])
 
     def _chunks(self, allow: Mask | None, queries: int) -> Iterator[slice | Ids]:
         """The rows to look at, in order: slices of all rows, or the numbers of the allowed ones when these are few."""

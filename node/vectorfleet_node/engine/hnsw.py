@@ -23,7 +23,7 @@ from vectorfleet_node.engine.artefact import HEADER_BYTES, Header, check_header
 from vectorfleet_node.engine.exact import ExactIndex
 from vectorfleet_node.engine.planner import candidates, plan
 from vectorfleet_node.engine.port import Floats, Ids, Mask, SearchOptions
-from vectorfleet_node.engine.scoring import rank, rows_per_chunk
+from vectorfleet_node.engine.scoring import padded, rank, rows_per_chunk
 
 LINKS: Final = 16  # M: edges per row and level (twice as many on the lowest)
 EF_CONSTRUCTION: Final = 200
@@ -64,12 +64,13 @@ class HnswIndex:
             rank(self._vectors, rows[rows >= 0], query, self._metric, k)
             for rows, query in zip(found, queries, strict=True)
         ]
-        scores, ids = np.stack([part for part, _ in ranked]), np.stack([part for _, part in ranked])
         # A walk can end early: behind many equal rows, or where the allowed rows are an island.
-        short = np.flatnonzero(np.count_nonzero(ids >= 0, axis=1) < min(k, allowed))
-        if len(short):
-            scores[short], ids[short] = self._exact.search(queries[short], k, allow=allow, options=options)
-        return scores, ids
+        short = [number for number, (_, ids) in enumerate(ranked) if len(ids) < min(k, allowed)]
+        if short:
+            answers = self._exact.search(queries[short], k, allow=allow, options=options)
+            for number, scores, ids in zip(short, *answers, strict=True):
+                ranked[number] = scores, ids
+        return padded(ranked, k)
 
     def _walk(self, queries: Floats, k: int, ef: int, allow: Mask | None) -> Ids:
         parameters = _faiss.SearchParametersHNSW(efSearch=ef)

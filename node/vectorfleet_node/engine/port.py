@@ -48,8 +48,9 @@ class Index(Protocol):
             options: see SearchOptions.
 
         Returns:
-            (n, k) float32 scores, descending (cosine similarity, dot product or minus squared L2 distance), and
-            (n, k) int64 row numbers; where fewer than k rows are allowed the rest is -inf and -1.
+            (n, w) float32 scores, descending (cosine similarity, dot product or minus squared L2 distance), and
+            (n, w) int64 row numbers; w is k, or more where rows that are known tie with the k-th, so that the caller
+            can order these by key. Where there are fewer the rest is -inf and -1.
         """
 
 

@@ -6,6 +6,7 @@ each replica.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -16,6 +17,7 @@ from vectorfleet_node.engine.port import Floats, Ids
 
 Doubles = NDArray[np.float64]
 GATHER_BYTES: Final = 1 << 23  # how much of the vectors is copied at a time
+MAX_TIES: Final = 10_000  # so many rows that share the k-th score are kept, to be ordered by key
 
 
 def rows_per_chunk(dimensions: int, itemsize: int) -> int:
@@ -50,10 +52,23 @@ def _scores(part: Doubles, query: Doubles, metric: Metric) -> Doubles:
 
 
 def rank(vectors: Floats, rows: Ids, query: Floats, metric: Metric, k: int) -> tuple[Floats, Ids]:
-    """The best k of distinct `rows` by exact score, ties by row number: (k,) scores and rows; padded with -inf, -1."""
+    """The best k of distinct `rows` by exact score, ties by row number, and behind them those that tie with the k-th.
+
+    Scores and row numbers, at most k + MAX_TIES of them.
+    """
     scores = exact_scores(vectors, rows, query, metric)
-    best = np.lexsort((rows, -scores))[:k]
-    top = np.full(k, -np.inf, np.float32)
-    ids = np.full(k, -1, np.int64)
-    top[: len(best)], ids[: len(best)] = scores[best], rows[best]
-    return top, ids
+    best = np.lexsort((rows, -scores))[: k + MAX_TIES]
+    if len(best) > k:
+        tied = np.count_nonzero(scores[best[k:]] == scores[best[k - 1]])
+        best = best[: k + tied]
+    return scores[best], rows[best]
+
+
+def padded(ranked: Sequence[tuple[Floats, Ids]], k: int) -> tuple[Floats, Ids]:
+    """Answers of `rank` as two matrices of at least k columns; -inf and -1 where there are no more rows."""
+    width = max([k, *(len(ids) for _, ids in ranked)])
+    scores = np.full((len(ranked), width), -np.inf, np.float32)
+    ids = np.full((len(ranked), width), -1, np.int64)
+    for number, (values, rows) in enumerate(ranked):
+        scores[number, : len(rows)], ids[number, : len(rows)] = values, rows
+    return scores, ids

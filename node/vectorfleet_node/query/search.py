@@ -1,7 +1,8 @@
 """Search over one shard, and merging over shards and nodes. Pure; the API layer calls it in a thread.
 
 The trap: a block's index returns its own best k, so payloads are read only after the blocks are merged. Equal scores
-are ordered by key; but which of the rows that share the k-th score a block returns is decided by row number.
+are ordered by key, at the k-th place too: an index returns more than k rows where rows tie with the k-th (up to
+`engine.scoring.MAX_TIES` more of a block), and who is among the best k is decided here.
 """
 
 from __future__ import annotations

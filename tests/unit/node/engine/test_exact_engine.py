@@ -9,7 +9,7 @@ from vectorfleet.schema import IndexType, Metric
 from vectorfleet_node.engine import exact
 from vectorfleet_node.engine.exact import ExactIndex
 from vectorfleet_node.engine.port import SearchOptions
-from vectorfleet_node.engine.scoring import rank
+from vectorfleet_node.engine.scoring import MAX_TIES, rank
 
 OPTIONS = SearchOptions()
 METRICS = list(Metric)
@@ -26,7 +26,10 @@ def reference(vectors: np.ndarray, query: np.ndarray, metric: Metric) -> np.ndar
 
 def expect_best(vectors: np.ndarray, queries: np.ndarray, metric: Metric, k: int, allow: np.ndarray | None) -> None:
     scores, ids = ExactIndex(vectors, metric).search(queries, k, allow=allow, options=OPTIONS)
-    assert scores.shape == ids.shape == (len(queries), k)
+    assert scores.shape == ids.shape
+    assert len(scores) == len(queries)
+    assert scores.shape[1] >= k
+    scores, ids = scores[:, :k], ids[:, :k]
     assert (scores.dtype, ids.dtype) == (np.float32, np.int64)
     numbers = np.arange(len(vectors)) if allow is None else np.flatnonzero(allow)
     for query, top, rows in zip(queries, scores, ids, strict=True):
@@ -67,14 +70,27 @@ def test_rows_far_from_the_origin_keep_their_order(metric: Metric) -> None:
 
 
 @pytest.mark.parametrize("metric", METRICS)
-def test_equal_rows_are_returned_by_row_number(metric: Metric) -> None:
+def test_equal_rows_are_returned_by_row_number_and_all_that_tie_with_the_last(metric: Metric) -> None:
     rng = np.random.default_rng(9)
     distinct = rng.standard_normal((7, 13)).astype(np.float32)
     vectors = distinct[np.arange(5000) % 7]
     scores, ids = ExactIndex(vectors, metric).search(distinct[3:4], 50, allow=None, options=OPTIONS)
     best = int(np.argmax(reference(distinct, distinct[3], metric)))
-    assert ids[0].tolist() == [best + 7 * number for number in range(50)]
+    assert ids[0].tolist() == list(range(best, 5000, 7))
     assert len(set(scores[0].tolist())) == 1
+
+
+def test_what_ties_with_the_last_is_bounded() -> None:
+    vectors = np.ones((MAX_TIES + 500, 3), np.float32)
+    _, ids = ExactIndex(vectors, Metric.DOT).search(vectors[:1], 20, allow=None, options=OPTIONS)
+    assert ids[0].tolist() == list(range(MAX_TIES + 20))
+
+
+def test_a_query_without_ties_is_filled_up_beside_one_with_ties() -> None:
+    vectors = np.array([[1, 0], [1, 0], [2, 3]], np.float32)
+    scores, ids = ExactIndex(vectors, Metric.L2).search(vectors[1:], 1, allow=None, options=OPTIONS)
+    assert ids.tolist() == [[0, 1], [2, -1]]
+    assert scores.tolist() == [[0, 0], [0, -np.inf]]
 
 
 def test_a_zero_vector_has_cosine_zero() -> None:
@@ -98,5 +114,5 @@ def test_candidates_in_any_order_are_ranked_by_score_and_then_row_number() -> No
     vectors[7] = 2
     rows = np.random.default_rng(4).permutation(1000)
     scores, ids = rank(vectors, rows, np.ones(3, np.float32), Metric.DOT, 200)
-    assert ids.tolist() == [7, *(row for row in range(200) if row != 7)]
-    assert scores.tolist() == [6.0] + [3.0] * 199
+    assert ids.tolist() == [7, *(row for row in range(1000) if row != 7)]
+    assert scores.tolist() == [6.0] + [3.0] * 999

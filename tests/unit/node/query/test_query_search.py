@@ -119,12 +119,13 @@ def test_an_empty_shard_answers_with_typed_empty_columns(key: KeyType) -> None:
     assert count(View(()), None) == 0
 
 
-def test_equal_scores_are_ordered_by_key() -> None:
+@pytest.mark.parametrize("k", range(1, 7))
+def test_equal_scores_are_ordered_by_key_at_the_kth_place_too(k: int) -> None:
     collection = schema(key=KeyType.INT64)
     same = np.ones((3, 8), np.float32)
     view = View((block(collection, [30, 10, 20], same), block(collection, [25, 5, 15], same)))
-    [hits] = search_shard(view, search_spec(collection, vector="", queries=same[:1], k=6)).hits
-    assert hits.keys.to_pylist() == [5, 10, 15, 20, 25, 30]
+    [hits] = search_shard(view, search_spec(collection, vector="", queries=same[:1], k=k)).hits
+    assert hits.keys.to_pylist() == [5, 10, 15, 20, 25, 30][:k]
 
 
 def test_get_returns_live_rows_in_the_order_asked_and_leaves_absent_keys_out() -> None:
