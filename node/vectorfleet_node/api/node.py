@@ -33,7 +33,7 @@ from vectorfleet_node.api.tasks import stop_task, watch_task
 from vectorfleet_node.api.topology import TopologyHolder
 from vectorfleet_node.api.watch import PeerWatch
 from vectorfleet_node.api.writes import Writer
-from vectorfleet_node.shard.port import DeletePart, NotApplied, NotLeader, NotReady, Replica, ReplicaReport, UpsertPart
+from vectorfleet_node.shard.port import NotApplied, NotLeader, NotReady, Part, Replica, ReplicaReport
 from vectorfleet_node.storage.format import FORMAT, READABLE
 
 _JITTER_SECONDS = 0.1
@@ -63,7 +63,7 @@ class Node:
         addresses = self.topology.addresses
         self.watch = PeerWatch(identity.node, peers, addresses)
         self.router = Router(identity.node, self._own_ready, self.watch, peers.in_flight, addresses, rng)
-        self.writer = Writer(identity.node, self.append, self._leader_here, peers, addresses)
+        self.writer = Writer(identity.node, self.append, self._leader_here, peers, addresses, self.deleted)
         self.local = LocalReads(self.replica, self.schema, self._threads)
         held = HeldScans(lambda: uuid.uuid4().hex, time.monotonic)
         self.scans = LocalScans(identity.node, self.replica, self.schema, self._threads, held)
@@ -232,13 +232,18 @@ class Node:
             raise UnreachableError(f"node {node} is not in the topology")
         return await self._peers.call(address, method, request, answer, seconds)
 
+    def deleted(self, collection: str, shard: int, request_id: str) -> int | None:
+        """How many rows a delete by filter took away through this node; None when that is not known here."""
+        replica = self.replica(collection, shard)
+        return replica.deleted(request_id) if replica else None
+
     async def append(
         self,
         collection: str,
         shard: int,
         request_id: str,
         floor: int,
-        part: UpsertPart | DeletePart,
+        part: Part,
         take_over: bool,
         patience: float,
     ) -> int:
@@ -259,7 +264,7 @@ class Node:
         return await _append(replica, request_id, floor, part, max(0.0, give_up - time.monotonic()))
 
 
-async def _append(replica: Replica, request_id: str, floor: int, part: UpsertPart | DeletePart, patience: float) -> int:
+async def _append(replica: Replica, request_id: str, floor: int, part: Part, patience: float) -> int:
     try:
         return await replica.append(request_id, floor, part, patience)
     except ValueError as error:

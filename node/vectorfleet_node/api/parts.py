@@ -18,8 +18,10 @@ from vectorfleet.v1 import peer_pb2
 from vectorfleet.v1 import vectorfleet_pb2 as pb
 from vectorfleet_node.api.errors import ApiError, hints
 from vectorfleet_node.api.rows import keys_message
+from vectorfleet_node.query.filters import Filter
+from vectorfleet_node.query.scan import matching_keys
 from vectorfleet_node.shard.batch import KEY_COLUMN, encode
-from vectorfleet_node.shard.port import DeletePart, UpsertPart
+from vectorfleet_node.shard.port import DeletePart, SelectPart, UpsertPart
 from vectorfleet_node.shard.view import Key
 
 # Details travel in a header, and most gRPC stacks refuse headers of more than 8 KiB.
@@ -33,15 +35,20 @@ class Part:
     shard: int
     keys: tuple[Key, ...]
     rows: pa.RecordBatch | None  # None: the keys are to be deleted
+    filter: Filter | None = None  # or, with this, whatever matches it
 
-    def local(self) -> UpsertPart | DeletePart:
+    def local(self) -> UpsertPart | DeletePart | SelectPart:
         """As a replica in this process takes it."""
+        if self.filter is not None:
+            return selecting(self.filter)
         return DeletePart(self.keys) if self.rows is None else UpsertPart(self.rows)
 
     def message(self, collection: str, request_id: str, floor: int, kind: KeyType) -> peer_pb2.AppendRequest:
         """As another node takes it."""
         request = peer_pb2.AppendRequest(collection=collection, shard=self.shard, request_id=request_id, floor=floor)
-        if self.rows is None:
+        if self.filter is not None:
+            request.delete_filter = self.filter.text
+        elif self.rows is None:
             request.delete.CopyFrom(keys_message(self.keys, kind))
         else:
             request.upsert = encode(self.rows)
@@ -50,9 +57,10 @@ class Part:
 
 @dataclass(frozen=True)
 class Landed:
-    """The part is in the log at this position."""
+    """The part is in the log at this position. deleted: rows, of a delete by filter, when that is known."""
 
     position: int
+    deleted: int | None = None
 
 
 @dataclass(frozen=True)
@@ -93,6 +101,16 @@ def split_keys(keys: Sequence[Key], schema: CollectionSchema) -> list[Part]:
     return [Part(shard, tuple(keys), None) for shard, keys in sorted(by_shard.items())]
 
 
+def split_filter(filter_: Filter, schema: CollectionSchema) -> list[Part]:
+    """One part for every shard."""
+    return [Part(shard, (), None, filter_) for shard in range(schema.shards)]
+
+
+def selecting(filter_: Filter) -> SelectPart:
+    """The delete of what matches, as a replica takes it."""
+    return SelectPart(lambda view, limit: matching_keys(view, filter_, limit))
+
+
 def _shown(keys: Sequence[Key], room: int) -> tuple[list[Key], int]:
     shown = []
     for key in keys:
@@ -120,7 +138,8 @@ def failure(
             continue
         shown, room = _shown(part.keys, room)
         failed.append(outcome)
-        sentences.append(f"shard {part.shard} ({len(part.keys)} keys): {outcome.message}")
+        what = "filter" if part.filter is not None else f"{len(part.keys)} keys"
+        sentences.append(f"shard {part.shard} ({what}): {outcome.message}")
         listed = (
             "" if len(shown) == len(part.keys) else f" (the first {len(shown)} of {len(part.keys)} keys are listed)"
         )

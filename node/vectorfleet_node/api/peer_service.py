@@ -13,9 +13,12 @@ from vectorfleet_node.api.backpressure import patience_of
 from vectorfleet_node.api.errors import ApiError
 from vectorfleet_node.api.host import CollectionHost
 from vectorfleet_node.api.node import Node
+from vectorfleet_node.api.parts import selecting
 from vectorfleet_node.api.rows import key_values
+from vectorfleet_node.query.errors import InvalidQuery
+from vectorfleet_node.query.filters import compile_filter
 from vectorfleet_node.shard.batch import decode
-from vectorfleet_node.shard.port import DeletePart, NotApplied, UpsertPart
+from vectorfleet_node.shard.port import DeletePart, NotApplied, Part, UpsertPart
 
 _DEFAULT_SECONDS = 30.0
 Context = Any  # grpc.aio.ServicerContext; its type parameters say nothing here
@@ -45,7 +48,7 @@ class PeerService(peer_pb2_grpc.PeerServicer):
 
     async def _append(self, request: peer_pb2.AppendRequest, patience: float) -> peer_pb2.AppendResponse:
         schema = self._host(request.collection).schema
-        part: UpsertPart | DeletePart
+        part: Part
         if request.WhichOneof("part") == "upsert":
             try:
                 part = UpsertPart(await asyncio.to_thread(decode, request.upsert, schema))
@@ -53,12 +56,18 @@ class PeerService(peer_pb2_grpc.PeerServicer):
                 raise NotApplied(
                     f"this node has another schema: {error}"
                 ) from None  # one of us lags; to be tried again
+        elif request.WhichOneof("part") == "delete_filter":
+            try:
+                part = selecting(compile_filter(request.delete_filter, schema))
+            except InvalidQuery as error:
+                raise NotApplied(f"this node has another schema: {error}") from None
         else:
             part = DeletePart(tuple(key_values(request.delete)))
         position = await self._node.append(
             request.collection, request.shard, request.request_id, request.floor, part, request.take_over, patience
         )
-        return peer_pb2.AppendResponse(position=position)
+        deleted = self._node.deleted(request.collection, request.shard, request.request_id)
+        return peer_pb2.AppendResponse(position=position, deleted=deleted)
 
     async def SearchShards(
         self, request: peer_pb2.SearchShardsRequest, context: Context

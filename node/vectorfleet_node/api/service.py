@@ -20,7 +20,7 @@ from vectorfleet.v1 import peer_pb2, vectorfleet_pb2_grpc
 from vectorfleet.v1 import vectorfleet_pb2 as pb
 from vectorfleet_node.api import consistency, parts, scans, validate
 from vectorfleet_node.api.describe import VERSION
-from vectorfleet_node.api.errors import ApiError
+from vectorfleet_node.api.errors import ApiError, invalid
 from vectorfleet_node.api.node import Node
 from vectorfleet_node.api.rows import concatenate, key_values, merge_hits, take
 from vectorfleet_node.api.scatter import PATIENCE_SECONDS, Ask, Gathered, Scatter
@@ -68,10 +68,24 @@ class VectorFleetService(vectorfleet_pb2_grpc.VectorFleetServicer):
     async def Delete(self, request: pb.DeleteRequest, context: Context) -> pb.WriteResponse:
         """See the .proto."""
         collection = self._node.topology.collection(request.collection)
+        if request.filter:
+            return await self._delete_matching(request, collection, context)
         with self._node.write_budget.taking(request.ByteSize()):
             keys = validate.keys_of(request.keys, collection.collection.key, "keys", distinct=True)
             split = parts.split_keys(keys, collection.collection)
             return await self._write(collection, request.request_id, request.floor, split, len(keys), context)
+
+    async def _delete_matching(
+        self, request: pb.DeleteRequest, collection: CollectionTopology, context: Context
+    ) -> pb.WriteResponse:
+        if request.keys.strings or request.keys.ints:
+            raise invalid("filter", "is given beside keys; exactly one of the two is allowed")
+        wanted = validate.filter_of(request.filter, self._node.schema(collection.name))
+        if wanted is None:
+            raise invalid("filter", "is blank; it would match every row, which has to be said by a filter that does")
+        split = parts.split_filter(wanted, collection.collection)
+        with self._node.write_budget.taking(request.ByteSize()):
+            return await self._write(collection, request.request_id, request.floor, split, None, context)
 
     async def _write(
         self,
@@ -79,7 +93,7 @@ class VectorFleetService(vectorfleet_pb2_grpc.VectorFleetServicer):
         request_id: str,
         floor: pb.SessionToken,
         split: Sequence[parts.Part],
-        rows: int,
+        rows: int | None,
         context: Context,
     ) -> pb.WriteResponse:
         validate.check_request_id(request_id)
@@ -94,10 +108,15 @@ class VectorFleetService(vectorfleet_pb2_grpc.VectorFleetServicer):
         failure = parts.failure(split, outcomes, uid, collection.collection, request_id)
         if failure is not None:
             raise failure
-        positions = {
-            shard: outcome.position for shard, outcome in outcomes.items() if isinstance(outcome, parts.Landed)
-        }
-        return pb.WriteResponse(session=pb.SessionToken(uid=uid, positions=positions), rows=rows)
+        landed = {shard: outcome for shard, outcome in outcomes.items() if isinstance(outcome, parts.Landed)}
+        positions = {shard: outcome.position for shard, outcome in landed.items()}
+        response = pb.WriteResponse(session=pb.SessionToken(uid=uid, positions=positions))
+        if rows is None:  # a delete by filter: what the shards say
+            response.rows = sum(outcome.deleted or 0 for outcome in landed.values())
+            response.rows_unknown = any(outcome.deleted is None for outcome in landed.values())
+        else:
+            response.rows = rows
+        return response
 
     # -- reads --------------------------------------------------------------------------------------------------------
 

@@ -20,23 +20,16 @@ from vectorfleet_node.api.backpressure import patience_of
 from vectorfleet_node.api.errors import ApiError, UnreachableError
 from vectorfleet_node.api.parts import Failed, Landed, Outcome, Part
 from vectorfleet_node.api.peers import PeerCaller
-from vectorfleet_node.shard.port import (
-    DeletePart,
-    InDoubt,
-    NotApplied,
-    NotLeader,
-    NotReady,
-    Overloaded,
-    TooOld,
-    UpsertPart,
-)
+from vectorfleet_node.shard.port import InDoubt, NotApplied, NotLeader, NotReady, Overloaded, TooOld
+from vectorfleet_node.shard.port import Part as ShardPart
 from vectorfleet_node.storage.store import StorageError, StoreUnavailable
 
 _SHORTEST_PAUSE_SECONDS = 0.05
 _LONGEST_PAUSE_SECONDS = 0.5
 _SHORTEST_ATTEMPT_SECONDS = 5.0
 # collection, shard, request id, floor, part, take over, patience in seconds -> position
-AppendHere = Callable[[str, int, str, int, UpsertPart | DeletePart, bool, float], Awaitable[int]]
+AppendHere = Callable[[str, int, str, int, ShardPart, bool, float], Awaitable[int]]
+DeletedHere = Callable[[str, int, str], int | None]  # collection, shard, request id -> rows that it deleted here
 LeaderHere = Callable[[str, int], str]  # collection, shard -> peer address of the leader known here, or ""
 
 
@@ -63,12 +56,14 @@ class Writer:
         leader_here: LeaderHere,
         peers: PeerCaller,
         addresses: Callable[[], dict[str, str]],
+        deleted_here: DeletedHere,
     ) -> None:
         self._own_name = own_name
         self._append_here = append_here
         self._leader_here = leader_here
         self._peers = peers
         self._addresses = addresses
+        self._deleted_here = deleted_here
         self._leaders: dict[tuple[str, int], str] = {}  # node that took the last write
         self._positions: dict[tuple[str, int], int] = {}  # the newest that an append returned
 
@@ -107,7 +102,7 @@ class Writer:
         while (remaining := deadline - time.monotonic()) > 0:
             attempt.refusal = None
             try:
-                position = await self._send(collection, request_id, floor, part, attempt, remaining)
+                landed = await self._send(collection, request_id, floor, part, attempt, remaining)
             except NotLeader as error:
                 self._follow(error, replicas, attempt)
             except (UnreachableError, NotReady, InDoubt, NotApplied) as error:
@@ -121,8 +116,8 @@ class Writer:
                 attempt.refusal = error
             else:
                 self._leaders[key] = attempt.node
-                self._positions[key] = max(position, self._positions.get(key, 0))
-                return Landed(position)
+                self._positions[key] = max(landed.position, self._positions.get(key, 0))
+                return landed
             await asyncio.sleep(min(attempt.pause, max(0.0, deadline - time.monotonic())))
             attempt.pause = min(2 * attempt.pause, _LONGEST_PAUSE_SECONDS)
         if attempt.refusal is not None:
@@ -146,16 +141,17 @@ class Writer:
         part: Part,
         attempt: _Attempt,
         remaining: float,
-    ) -> int:
+    ) -> Landed:
         if attempt.node == self._own_name:
             patience = patience_of(remaining)
             here = self._append_here(
                 collection.name, part.shard, request_id, floor, part.local(), attempt.take_over, patience
             )
             try:
-                return await asyncio.wait_for(here, remaining)
+                position = await asyncio.wait_for(here, remaining)
             except TimeoutError:
                 raise InDoubt("the object store has not confirmed the write in time") from None
+            return Landed(position, self._deleted_here(collection.name, part.shard, request_id))
         address = self._addresses().get(attempt.node)
         if address is None:
             raise NotReady(f"node {attempt.node} has no address in the topology")
@@ -163,7 +159,7 @@ class Writer:
         request.take_over = attempt.take_over
         timeout = min(remaining, max(_SHORTEST_ATTEMPT_SECONDS, remaining / 3))
         answer = await self._peers.call(address, "Append", request, peer_pb2.AppendResponse, timeout)
-        return int(answer.position)
+        return Landed(int(answer.position), int(answer.deleted) if answer.HasField("deleted") else None)
 
     def _follow(self, error: NotLeader, replicas: Sequence[str], attempt: _Attempt) -> None:
         attempt.last = str(error)

@@ -15,6 +15,7 @@ from typing import Final
 
 from vectorfleet_node.shard.admission import Admission, Held
 from vectorfleet_node.shard.port import InDoubt, NotApplied
+from vectorfleet_node.shard.selection import Selection
 from vectorfleet_node.shard.settings import Clock, Observer, ShardSettings
 from vectorfleet_node.shard.sharing import observe_result
 from vectorfleet_node.shard.state import ShardState
@@ -44,6 +45,7 @@ class _Waiting:
     request: BatchRequest
     size: int
     cost: int
+    selection: Selection | None = None  # what `request` and `size` are made by when its turn has come
     landed: asyncio.Future[int] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
     def __post_init__(self) -> None:
@@ -164,7 +166,16 @@ class Leadership:
         """
         if self.ended:
             raise _not_applied()
-        waiting = _Waiting(request, size + _REQUEST_OVERHEAD, cost)
+        return self._enqueue(_Waiting(request, size + _REQUEST_OVERHEAD, cost))
+
+    def select(self, selection: Selection, cost: int) -> asyncio.Future[int]:
+        """As `submit`, for what the selection finds in the state just before its record, or what finding it raises."""
+        if self.ended:
+            raise _not_applied()
+        return self._enqueue(_Waiting(BatchRequest(selection.request_id, None), 0, cost, selection))
+
+    def _enqueue(self, waiting: _Waiting) -> asyncio.Future[int]:
+        request, cost = waiting.request, waiting.cost
         self._pending[request.request_id] = waiting.landed
         waiting.landed.add_done_callback(lambda _: self._pending.pop(request.request_id, None))
         self._queue.append(waiting)
@@ -236,7 +247,21 @@ class Leadership:
         """The process stops: what is under way may still land."""
         self._settle(InDoubt("the node stopped before the object store had decided; send the request again"))
 
+    async def _evaluate(self, waiting: _Waiting, selection: Selection) -> None:
+        """Nothing is under way and nothing is sent meanwhile, so the state stays what the record will follow."""
+        try:
+            request, size = await asyncio.to_thread(selection.evaluate, self._state.snapshot())
+        except Exception as error:  # noqa: BLE001 - whatever a filter runs into is its caller's; the queue goes on
+            _settle(waiting.landed, error)
+            if not self.ended:
+                self._queue.popleft()
+                self._queued_bytes -= waiting.cost
+        else:
+            waiting.request, waiting.size = request, size + _REQUEST_OVERHEAD
+
     async def _send_next(self) -> None:
+        if self._queue and not self._controls and (selection := self._queue[0].selection) is not None:
+            await self._evaluate(self._queue[0], selection)
         body, waiting = self._next_body()
         if body is None:
             return
@@ -280,7 +305,7 @@ class Leadership:
             return control.body, (control,)
         taken: list[_Waiting] = []
         room = self._settings.batch_bytes
-        while self._queue and (not taken or self._queue[0].size <= room):
+        while self._queue and (not taken or (self._queue[0].size <= room and self._queue[0].selection is None)):
             taken.append(self._queue.popleft())
             room -= taken[-1].size
             self._queued_bytes -= taken[-1].cost

@@ -15,6 +15,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -83,6 +84,19 @@ class DeletePart:
 
 
 @dataclass(frozen=True)
+class SelectPart:
+    """The rows of one shard that `select` finds are to be deleted.
+
+    select: keys of at most so many live rows of the view, all of them if there are fewer. Runs in a thread; Rotten.
+    """
+
+    select: Callable[[ShardView, int], list[Key]]
+
+
+Part = UpsertPart | DeletePart | SelectPart
+
+
+@dataclass(frozen=True)
 class ReplicaReport:
     """A replica for humans, the operator and metrics."""
 
@@ -133,12 +147,19 @@ class Replica(Protocol):
     async def stop(self) -> None:
         """Ends all tasks; decides the put in flight first, within seconds. Never deletes anything in the store."""
 
-    async def append(self, request_id: str, floor: int, part: UpsertPart | DeletePart, patience: float = 0.0) -> int:
+    async def append(self, request_id: str, floor: int, part: Part, patience: float = 0.0) -> int:
         """Makes the part durable and returns its log position; the same request id is applied once.
+
+        A SelectPart deletes what it finds in the state just before its record, so no write that was acknowledged before
+        is missed and none that came later is undone. What is too much for one record takes several, each with what
+        then matches: the part is done with the last of them, and not atomic.
 
         Waits up to `patience` seconds for room. Raises NotLeader, NotApplied, InDoubt (also when cancelled by a
         deadline the put goes on), TooOld, NotReady, Overloaded, or a StorageError when nothing was sent.
         """
+
+    def deleted(self, request_id: str) -> int | None:
+        """How many rows a SelectPart deleted through this process; None when it did not, or that is forgotten."""
 
     async def take_over(self) -> None:
         """Writes a fence so that this process leads. Returns when it leads; NotLeader when somebody else won."""

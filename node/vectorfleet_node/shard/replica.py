@@ -9,30 +9,32 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 from vectorfleet.schema import CollectionSchema
 from vectorfleet_node.engine.port import Engine
-from vectorfleet_node.shard.admission import cost_of
+from vectorfleet_node.shard.admission import REQUEST_MEMORY, cost_of
 from vectorfleet_node.shard.budget import CacheBudget
 from vectorfleet_node.shard.cache import SegmentCache
 from vectorfleet_node.shard.follower import Follower
 from vectorfleet_node.shard.loader import Loader
 from vectorfleet_node.shard.port import (
-    DeletePart,
-    InDoubt,
     NotApplied,
     NotLeader,
     NotReady,
+    Part,
     ReplicaReport,
+    Rotten,
+    SelectPart,
     TooOld,
-    UpsertPart,
 )
 from vectorfleet_node.shard.reign import COMPLAINERS, Realm, Reign
 from vectorfleet_node.shard.reporting import report_loaded
+from vectorfleet_node.shard.selection import DeletedCounts, Selection
 from vectorfleet_node.shard.settings import Clock, Observer, ShardSettings
-from vectorfleet_node.shard.sharing import observe_result, wait_shared
+from vectorfleet_node.shard.sharing import landing, observe_result, wait_shared
 from vectorfleet_node.shard.succession import Succession
 from vectorfleet_node.shard.tail import Tail
 from vectorfleet_node.shard.upkeep import Upkeep
@@ -119,6 +121,8 @@ class ShardReplica:
             self._observer,
         )
         self._upkeep = self._make_upkeep()
+        self._new_id = new_id
+        self._deleted = DeletedCounts()
         self._reign: Reign | None = None
         self._ended: list[Reign] = []  # reigns whose last record may still be undecided
         self._taking: asyncio.Task[None] | None = None
@@ -188,11 +192,11 @@ class ShardReplica:
         await asyncio.gather(self._check.close(), self._follower.adoption.close(), *tasks, return_exceptions=True)
         self._cache.close()
 
-    async def append(self, request_id: str, floor: int, part: UpsertPart | DeletePart, patience: float = 0.0) -> int:
+    async def append(self, request_id: str, floor: int, part: Part, patience: float = 0.0) -> int:
         """See `Replica`. ValueError when the part does not fit the collection."""
-        if self._follower.damage or not self._follower.loaded:
-            raise NotReady(self._follower.message or "the shard is being loaded")
-        reign = self._leading()
+        if isinstance(part, SelectPart):
+            return await self._delete_selected(request_id, floor, part, patience)
+        reign = self._ready_to_write()
         landed = self._find(reign, request_id, floor)
         if landed is None:
             request, size = request_of(request_id, part, self._collection)
@@ -200,10 +204,38 @@ class ShardReplica:
             async with reign.leadership.admission.entering(cost, patience):
                 # While it waited another attempt of the same request may have been let in.
                 landed = self._find(reign, request_id, floor) or reign.leadership.submit(request, size, cost)
-        try:
-            return await asyncio.shield(landed)
-        except asyncio.CancelledError:
-            raise InDoubt(f"request {request_id} is on its way to the log; send it again to learn its fate") from None
+        return await landing(request_id, landed)
+
+    async def _delete_selected(self, request_id: str, floor: int, part: SelectPart, patience: float) -> int:
+        give_up = self._clock.monotonic() + patience
+        while True:
+            reign = self._ready_to_write()
+            landed = self._find(reign, request_id, floor)
+            if landed is None:
+                left = max(0.0, give_up - self._clock.monotonic())
+                async with reign.leadership.admission.entering(REQUEST_MEMORY, left):
+                    landed = self._find(reign, request_id, floor) or self._select(reign, request_id, part)
+            try:
+                position = await landing(request_id, landed)
+            except Rotten as error:
+                raise NotReady(str(error)) from None  # the file is being replaced
+            if self._follower.state.requests.position(request_id) is not None:
+                return position
+
+    def _select(self, reign: Reign, request_id: str, part: SelectPart) -> asyncio.Future[int]:
+        selection = Selection(request_id, part, self._collection, self._new_id, self._settings.delete_keys)
+        landed = reign.leadership.select(selection, REQUEST_MEMORY)
+        landed.add_done_callback(partial(self._deleted.add, selection))
+        return landed
+
+    def deleted(self, request_id: str) -> int | None:
+        """See `Replica`."""
+        return self._deleted.get(request_id)
+
+    def _ready_to_write(self) -> Reign:
+        if self._follower.damage or not self._follower.loaded:
+            raise NotReady(self._follower.message or "the shard is being loaded")
+        return self._leading()
 
     def _find(self, reign: Reign, request_id: str, floor: int) -> asyncio.Future[int] | None:
         """The request's outcome, known or to come; None when it is new. TooOld when that cannot be told any more."""

@@ -73,6 +73,7 @@ class ShardSettings:
     commit_window: shortest time between two sends to the log, unless half a record's worth waits: 0.005 suits a local
         folder, 0.05 a remote store.
     batch_bytes: requests are put into one record up to this size; a bigger request is a record of its own.
+    delete_keys: rows of a delete by filter in one record; more take several.
     queue_bytes: writes queued for the log; beyond it they wait for room, and so they do with the next two.
     growing_bytes: rows in no segment, and writes on their way there, in memory. A larger write passes alone.
     undecided_limit: no write is queued any more once a send has been undecided for so long.
@@ -93,6 +94,7 @@ class ShardSettings:
 
     commit_window: float = 0.005
     batch_bytes: int = 4 << 20
+    delete_keys: int = 65_536
     queue_bytes: int = 64 << 20
     growing_bytes: int = 512 << 20
     undecided_limit: float = 2.0

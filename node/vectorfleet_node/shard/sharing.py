@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from vectorfleet_node.shard.port import NotReady
+from vectorfleet_node.shard.port import InDoubt, NotReady
 
 
 def observe_result(task: asyncio.Future[Any]) -> None:
@@ -66,3 +66,11 @@ class SharedRun:
         self.cancel()
         tasks = [task for task in (self._current, self._next) if task is not None]
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def landing(request_id: str, landed: asyncio.Future[int]) -> int:
+    """Where a request has landed. InDoubt when the caller gives up first: the request goes on."""
+    try:
+        return await asyncio.shield(landed)
+    except asyncio.CancelledError:
+        raise InDoubt(f"request {request_id} is on its way to the log; send it again to learn its fate") from None

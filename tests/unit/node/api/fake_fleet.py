@@ -74,6 +74,9 @@ class FakeReplica:
         self.position += 1
         return self.position
 
+    def deleted(self, request_id: str) -> int | None:
+        return None
+
     async def take_over(self) -> None:
         self._do("take_over", self.taking_over)
         self.leads, self.leader = True, ("me", "me:1")

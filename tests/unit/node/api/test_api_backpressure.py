@@ -49,7 +49,7 @@ async def write(error: Exception, after: int, seconds: float) -> tuple[Any, list
         raise NotLeader("o1", "n1:1")
 
     calls, asked = network(error, after)
-    writer = Writer("n0", here, lambda *_: "", calls, lambda: {"n0": "n0:1", "n1": "n1:1"})
+    writer = Writer("n0", here, lambda *_: "", calls, lambda: {"n0": "n0:1", "n1": "n1:1"}, lambda *_: None)
     outcomes = await writer.write(PLACED, "request", {}, [PART], time.monotonic() + seconds)
     return outcomes[1], asked
 
@@ -87,7 +87,7 @@ async def test_a_write_waits_shorter_than_its_caller() -> None:
         patiences.append(arguments[-1])
         return 9
 
-    writer = Writer("n0", here, lambda *_: "", FakeNetwork(), lambda: {"n0": "n0:1"})
+    writer = Writer("n0", here, lambda *_: "", FakeNetwork(), lambda: {"n0": "n0:1"}, lambda *_: None)
     await writer.write(PLACED, "request", {}, [PART], time.monotonic() + 10)
     assert 7 < patiences[0] < 9
     assert patience_of(-1.0) == 0

@@ -59,7 +59,7 @@ async def write(nodes: dict[str, Behaviour], seconds: float = 0.5) -> tuple[Any,
         raise AssertionError("shard 1 is not on n0")
 
     network = FakeNetwork({(ADDRESSES[name], "Append"): answer(behaviour) for name, behaviour in nodes.items()})
-    writer = Writer("n0", here, lambda *_: "", network, lambda: ADDRESSES)
+    writer = Writer("n0", here, lambda *_: "", network, lambda: ADDRESSES, lambda *_: None)
     outcomes = await writer.write(PLACED, "request", {1: 4}, [DELETE], time.monotonic() + seconds)
     return outcomes[1], requests
 
