@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections.abc import Mapping
 
 import grpc
 
@@ -54,6 +55,18 @@ def resolve(asked: pb.Consistency, collection: CollectionTopology, uid: str) -> 
             raise invalid("consistency.max_staleness_seconds", f"is {staleness:g}; a finite number from 0 is needed")
         resolved.max_staleness_seconds = staleness or collection.max_staleness_seconds
     return resolved
+
+
+def not_before(asked: pb.Consistency, uid: str, positions: Mapping[int, int]) -> pb.Consistency:
+    """A (resolved) level for a read that goes on with one that saw those positions."""
+    if asked.level == pb.Consistency.STRONG:
+        return asked
+    newer = pb.Consistency(level=pb.Consistency.SESSION)
+    newer.session.CopyFrom(asked.session)
+    newer.session.uid = uid
+    for shard, position in positions.items():
+        newer.session.positions[shard] = max(position, newer.session.positions[shard])
+    return newer
 
 
 async def _settle(replica: Replica, consistency: pb.Consistency) -> None:

@@ -15,9 +15,10 @@ from vectorfleet.partition import shard_of
 from vectorfleet.schema import CollectionSchema
 from vectorfleet.v1 import peer_pb2
 from vectorfleet.v1 import vectorfleet_pb2 as pb
-from vectorfleet_node.api import validate
+from vectorfleet_node.api import grouped, validate
 from vectorfleet_node.api.consistency import view_at
 from vectorfleet_node.api.rows import concatenate, key_values, rows_message
+from vectorfleet_node.query.grouping import group_shard
 from vectorfleet_node.query.model import SearchResult, SearchSpec
 from vectorfleet_node.query.rows import count, get_rows
 from vectorfleet_node.query.search import merge, search_shard
@@ -52,6 +53,25 @@ class LocalReads:
             response.indexes.extend(indexes)
         response.answers.extend(answers)
         return response
+
+    async def search_groups(self, asked: peer_pb2.SearchGroupsRequest, seconds: float) -> peer_pb2.SearchGroupsResponse:
+        """The groups of each shard that can answer; as `search`."""
+        request = asked.request
+        schema = self._schema(request.collection)
+        spec = validate.search_of(request, schema)
+        by, only = grouped.grouping_of(request, schema, spec), grouped.only_of(asked, schema)
+        answers, views = await self._views(request.collection, asked.shards, request.consistency, seconds)
+
+        def work(shard: int, view: ShardView) -> tuple[peer_pb2.ShardGroups, frozenset[str]]:
+            groups, indexes = group_shard(view, spec, by, only)
+            return grouped.shard_message(shard, groups, by, schema), indexes
+
+        found = await self._read(answers, views, work)
+        return peer_pb2.SearchGroupsResponse(
+            answers=answers,
+            found=[message for message, _ in found],
+            indexes=sorted({kind for _, kinds in found for kind in kinds}),
+        )
 
     async def get(self, asked: peer_pb2.GetShardsRequest, seconds: float) -> peer_pb2.GetShardsResponse:
         """The rows of the request's keys that live in the shards asked."""

@@ -75,6 +75,12 @@ class PeerService(peer_pb2_grpc.PeerServicer):
         """See the .proto."""
         return await self._node.local.search(request, _remaining(context))
 
+    async def SearchGroups(
+        self, request: peer_pb2.SearchGroupsRequest, context: Context
+    ) -> peer_pb2.SearchGroupsResponse:
+        """See the .proto."""
+        return await self._node.local.search_groups(request, _remaining(context))
+
     async def GetShards(self, request: peer_pb2.GetShardsRequest, context: Context) -> peer_pb2.GetShardsResponse:
         """See the .proto."""
         return await self._node.local.get(request, _remaining(context))

@@ -22,7 +22,7 @@ from vectorfleet.topology import CollectionTopology
 from vectorfleet.v1 import peer_pb2
 from vectorfleet.v1 import vectorfleet_pb2 as pb
 from vectorfleet_node.api import validate
-from vectorfleet_node.api.consistency import view_at
+from vectorfleet_node.api.consistency import not_before, view_at
 from vectorfleet_node.api.errors import ApiError, UnreachableError, hints, invalid
 from vectorfleet_node.api.held import HeldScan, HeldScans
 from vectorfleet_node.api.rows import key_values, keys_message, rows_message
@@ -170,17 +170,6 @@ def behind(cursor: peer_pb2.ScanCursor) -> peer_pb2.ScanCursor:
     return again
 
 
-def not_before(consistency: pb.Consistency, uid: str, cursor: peer_pb2.ScanCursor) -> pb.Consistency:
-    """The level for a view that has to be as new as the one that was lost."""
-    if not cursor.position or consistency.level == pb.Consistency.STRONG:
-        return consistency
-    newer = pb.Consistency(level=pb.Consistency.SESSION)
-    newer.session.CopyFrom(consistency.session)
-    newer.session.uid = uid
-    newer.session.positions[cursor.shard] = max(cursor.position, newer.session.positions[cursor.shard])
-    return newer
-
-
 def lost(cursor: peer_pb2.ScanCursor) -> ApiError:
     """The view is gone, and the caller did not agree to another."""
     message = (
@@ -225,7 +214,9 @@ async def next_page(
                     raise lost(place)
                 asked.cursor.CopyFrom(behind(place))
                 answer.resumed = True
-            asked.request.consistency.CopyFrom(not_before(request.consistency, uid, place))
+            if place.position:
+                level = not_before(request.consistency, uid, {place.shard: place.position})
+                asked.request.consistency.CopyFrom(level)
             found = await begin(asked)
         answer.session.positions[place.shard] = found.answers[0].position if found.answers else place.position
         place = found.next if found.HasField("next") else following(place, shards)

@@ -18,12 +18,13 @@ from vectorfleet.partition import shard_of
 from vectorfleet.topology import CollectionTopology
 from vectorfleet.v1 import peer_pb2, vectorfleet_pb2_grpc
 from vectorfleet.v1 import vectorfleet_pb2 as pb
-from vectorfleet_node.api import consistency, parts, scans, validate
+from vectorfleet_node.api import consistency, grouped, parts, scans, validate
 from vectorfleet_node.api.describe import VERSION
 from vectorfleet_node.api.errors import ApiError, invalid
 from vectorfleet_node.api.node import Node
 from vectorfleet_node.api.rows import concatenate, key_values, merge_hits, take
 from vectorfleet_node.api.scatter import PATIENCE_SECONDS, Ask, Gathered, Scatter
+from vectorfleet_node.query.model import SearchSpec
 from vectorfleet_node.query.validate import resolve_output_fields
 
 DEFAULT_SECONDS = 30.0
@@ -37,6 +38,7 @@ R = TypeVar(
     peer_pb2.GetShardsResponse,
     peer_pb2.CountShardsResponse,
     peer_pb2.ScanShardResponse,
+    peer_pb2.SearchGroupsResponse,
 )
 
 
@@ -124,6 +126,8 @@ class VectorFleetService(vectorfleet_pb2_grpc.VectorFleetServicer):
         """See the .proto."""
         collection, uid = self._prepare(request)
         spec = validate.search_of(request, self._node.schema(collection.name))
+        if request.HasField("group_by"):
+            return await self._search_groups(request, spec, collection, uid, context)
 
         async def ask(node: str, shards: list[int], seconds: float) -> peer_pb2.SearchShardsResponse:
             asked = peer_pb2.SearchShardsRequest(request=request, shards=shards)
@@ -144,6 +148,37 @@ class VectorFleetService(vectorfleet_pb2_grpc.VectorFleetServicer):
             missing_shards=sorted(found.missing),
             indexes=sorted({kind for response in answered for kind in response.indexes}),
         )
+
+    async def _search_groups(
+        self, request: pb.SearchRequest, spec: SearchSpec, collection: CollectionTopology, uid: str, context: Context
+    ) -> pb.SearchResponse:
+        grouped.grouping_of(request, self._node.schema(collection.name), spec)
+        response = pb.SearchResponse(session=pb.SessionToken(uid=uid))
+        missing: set[int] = set()
+
+        async def one_round(shards: Sequence[int], only: list[pb.FieldColumn]) -> list[peer_pb2.SearchGroupsResponse]:
+            asked = peer_pb2.SearchGroupsRequest(request=request, only=only)
+            if only:
+                seen = dict(response.session.positions)
+                asked.request.consistency.CopyFrom(consistency.not_before(request.consistency, uid, seen))
+
+            async def ask(node: str, shards: list[int], seconds: float) -> peer_pb2.SearchGroupsResponse:
+                part = peer_pb2.SearchGroupsRequest(request=asked.request, shards=shards, only=asked.only)
+                if node == self._node.name:
+                    return await self._node.local.search_groups(part, seconds)
+                return await self._node.ask(node, "SearchGroups", part, peer_pb2.SearchGroupsResponse, seconds)
+
+            found = await self._scatter(collection, shards, ask, request.allow_partial, context)
+            response.session.positions.update(found.positions)
+            missing.update(found.missing)
+            return found.responses
+
+        shards = range(collection.collection.shards)
+        results, indexes = await grouped.search_groups(request, len(spec.queries), shards, one_round)
+        response.results.extend(results)
+        response.indexes.extend(indexes)
+        response.missing_shards.extend(sorted(missing))
+        return response
 
     async def Get(self, request: pb.GetRequest, context: Context) -> pb.GetResponse:
         """See the .proto."""

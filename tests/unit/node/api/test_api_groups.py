@@ -1,0 +1,130 @@
+"""Group-by and range search through any node find what sorting all rows finds, however rows lie in shards."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+from real_fleet import DIMENSIONS, NAME, RealFleet, search, vectors
+
+from vectorfleet import columns
+from vectorfleet.v1 import vectorfleet_pb2 as pb
+
+Row = tuple[np.ndarray[Any, np.dtype[np.float32]], str | None]
+
+
+def upsert_rows(rows: dict[str, Row]) -> pb.UpsertRequest:
+    table = np.array([vector for vector, _ in rows.values()], "<f4")
+    field = columns.pack_field("lang", [lang for _, lang in rows.values()])
+    return pb.UpsertRequest(
+        collection=NAME,
+        rows=pb.Rows(
+            keys=pb.Keys(strings=list(rows)),
+            vectors=[pb.VectorColumn(dimensions=DIMENSIONS, data=table.tobytes())],
+            fields=[field] if field else [],
+        ),
+    )
+
+
+def ranked(rows: dict[str, Row], query: Any) -> list[tuple[str, str | None]]:
+    """Keys and groups, the most similar row first."""
+
+    def similarity(key: str) -> float:
+        vector = rows[key][0].astype(np.float64)
+        return float(vector @ query / np.linalg.norm(vector) / np.linalg.norm(query))
+
+    return [(key, rows[key][1]) for key in sorted(rows, key=lambda key: (-similarity(key), key))]
+
+
+def expected(rows: dict[str, Row], query: Any, k: int, size: int) -> list[tuple[str | None, list[str]]]:
+    groups: dict[str | None, list[str]] = {}
+    for key, lang in ranked(rows, query):
+        groups.setdefault(lang, []).append(key)
+    return [(lang, keys[:size]) for lang, keys in list(groups.items())[:k]]
+
+
+def plain(hits: pb.Hits) -> list[tuple[str | None, list[str]]]:
+    (values,) = columns.unpack_fields([hits.groups], len(hits.group_sizes)).values()
+    keys, found, start = list(hits.rows.keys.strings), [], 0
+    for value, size in zip(values, hits.group_sizes, strict=True):
+        found.append((value, keys[start : start + size]))
+        start += size
+    assert start == len(keys) == len(hits.scores)
+    return found
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_groups_are_those_of_all_rows_while_rows_are_written_and_deleted(three: RealFleet, seed: int) -> None:
+    rng, numbers = random.Random(seed), np.random.default_rng(seed)
+    apis = [entry.api for entry in three.running.values()]
+    rows: dict[str, Row] = {}
+    for turn in range(12):
+        changed = {
+            f"row-{rng.randrange(150)}": (
+                numbers.standard_normal(DIMENSIONS).astype(np.float32),
+                None if rng.random() < 0.1 else f"lang-{rng.randrange(25)}",
+            )
+            for _ in range(30)
+        }
+        rows |= changed
+        await rng.choice(apis).Upsert(upsert_rows(changed))
+        gone = rng.sample(sorted(rows), 5)
+        rows = {key: row for key, row in rows.items() if key not in gone}
+        await rng.choice(apis).Delete(pb.DeleteRequest(collection=NAME, keys=pb.Keys(strings=gone)))
+        queries = numbers.standard_normal((2, DIMENSIONS)).astype(np.float32)
+        k, size = rng.randint(1, 12), rng.randint(1, 5)
+        more: dict[str, Any] = {"group_by": pb.GroupBy(field="lang", size=size), "output_fields": ["lang"]}
+        found = await rng.choice(apis).Search(search(queries, k=k, **more))
+        wanted = [expected(rows, query, k, size) for query in queries]
+        assert [plain(hits) for hits in found.results] == wanted, f"seed {seed}, turn {turn}"
+        langs = columns.unpack_fields(found.results[0].rows.fields, len(found.results[0].scores))["lang"]
+        assert langs == [lang for lang, keys in wanted[0] for _ in keys]
+        assert set(found.session.positions) == {0, 1}
+
+
+async def test_a_threshold_counts_over_all_shards_and_all_of_k_are_the_best(three: RealFleet) -> None:
+    rows: dict[str, Row] = {f"row-{number}": (vector, "en") for number, vector in enumerate(vectors(80))}
+    await three.running["n1"].api.Upsert(upsert_rows(rows))
+    query = vectors(1, seed=9)[0]
+    order = [key for key, _ in ranked(rows, query)]
+    for entry in three.running.values():
+        everything = await entry.api.Search(search(query, k=80))
+        bar = everything.results[0].scores[20]
+        for k in (5, 21, 80):
+            found = await entry.api.Search(search(query, k=k, min_score=bar))
+            assert list(found.results[0].rows.keys.strings) == order[: min(k, 21)]
+        grouped = await entry.api.Search(search(query, k=5, min_score=bar, group_by=pb.GroupBy(field="lang", size=100)))
+        assert plain(grouped.results[0]) == [("en", order[:21])]
+
+
+async def test_no_rows_no_groups_and_what_is_wrong_is_named(one: RealFleet) -> None:
+    api = one.running["n0"].api
+    found = await api.Search(search(vectors(2), group_by=pb.GroupBy(field="lang")))
+    assert [plain(hits) for hits in found.results] == [[], []]
+    for wrong, field in (
+        ({"group_by": pb.GroupBy(field="nope")}, "group_by.field"),
+        ({"group_by": pb.GroupBy(field="lang", size=20_000)}, "group_by.size"),
+        ({"min_score": float("nan")}, "min_score"),
+        ({"k": 16_385}, "k: k is 16385"),
+    ):
+        with pytest.raises(grpc.aio.AioRpcError, match=field) as caught:
+            await api.Search(search(vectors(1), **wrong))  # type: ignore[arg-type]
+        assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_a_thousand_queries_are_answered_and_more_hits_than_fit_are_refused_before_the_work(
+    three: RealFleet,
+) -> None:
+    rows: dict[str, Row] = {f"row-{number}": (vector, "en") for number, vector in enumerate(vectors(300))}
+    api = three.running["n0"].api
+    await api.Upsert(upsert_rows(rows))
+    found = await api.Search(search(vectors(1000, seed=3), k=100), timeout=60)
+    assert [len(hits.scores) for hits in found.results] == [100] * 1000
+    (best,) = (await api.Search(search(vectors(1), k=16_384), timeout=60)).results
+    assert len(best.scores) == 300
+    with pytest.raises(grpc.aio.AioRpcError, match="1000 queries of 16384 hits are 16384000 hits") as caught:
+        await api.Search(search(vectors(1000), k=16_384))
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
