@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from vectorfleet.columns import Json
 from vectorfleet.errors import InvalidArgument, LoadFailed
 from vectorfleet.partition import Key
 from vectorfleet.readers import Batch, Source
@@ -86,6 +87,10 @@ def fit_keys(keys: Any, key_type: str) -> list[Key]:
 def _fit_values(values: list[Any], kind: str) -> list[Any]:
     if kind == FieldType.FLOAT64:
         return [float(value) if type(value) is int else value for value in values]
+    if kind == FieldType.FLOAT64_ARRAY:
+        return [_fit_values(value, FieldType.FLOAT64) if isinstance(value, list) else value for value in values]
+    if kind == FieldType.JSON:
+        return [None if value is None else Json(value) for value in values]
     return values
 
 

@@ -39,12 +39,16 @@ class IndexType(StrEnum):
 
 
 class FieldType(StrEnum):
-    """Types of payload fields. Every field is nullable."""
+    """Types of payload fields. Every field is nullable; the elements of an array are not."""
 
     STRING = "String"
     INT64 = "Int64"
     FLOAT64 = "Float64"
     BOOL = "Bool"
+    STRING_ARRAY = "StringArray"
+    INT64_ARRAY = "Int64Array"
+    FLOAT64_ARRAY = "Float64Array"
+    JSON = "Json"
 
 
 class Frozen(BaseModel):

@@ -20,6 +20,12 @@ _TYPES: dict[type, FieldType] = {
     bool: FieldType.BOOL,
     int: FieldType.INT64,
     float: FieldType.FLOAT64,
+    dict: FieldType.JSON,
+}
+_ARRAYS = {
+    FieldType.STRING: FieldType.STRING_ARRAY,
+    FieldType.INT64: FieldType.INT64_ARRAY,
+    FieldType.FLOAT64: FieldType.FLOAT64_ARRAY,
 }
 
 
@@ -80,15 +86,27 @@ def schema_of(source: Source, name: str) -> SourceSchema:
     )
 
 
+def array_of(element: FieldType | None) -> FieldType | None:
+    """The type of arrays of such elements; None when there is none."""
+    return _ARRAYS.get(element) if element else None
+
+
 def _type_of(name: str, column: str, values: Iterable[Any]) -> FieldType | None:
-    kinds = {type(value) for value in values if value is not None}
+    known = [value for value in values if value is not None]
+    kinds = {type(value) for value in known}
     if not kinds:
         return None
+    if kinds == {list} and any(known):
+        found = array_of(_type_of(name, column, (element for value in known for element in value)))
+        return found or FieldType.JSON  # lists of objects, or of lists
+    if kinds == {list}:
+        return FieldType.STRING_ARRAY
     if kinds == {int, float}:
         return FieldType.FLOAT64
     if len(kinds) > 1 or not kinds <= set(_TYPES):
         held = ", ".join(sorted(kind.__name__ for kind in kinds))
-        raise SourceError(f"{name}: column {column} holds {held}; expected one of text, number, true/false")
+        allowed = "text, number, true/false, list, object"
+        raise SourceError(f"{name}: column {column} holds {held}; expected one of {allowed}")
     return _TYPES[kinds.pop()]
 
 

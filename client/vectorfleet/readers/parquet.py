@@ -18,6 +18,7 @@ from vectorfleet.readers.base import (
     Batch,
     Choice,
     SourceSchema,
+    array_of,
     check_vectors,
     pick,
     pick_fields,
@@ -113,20 +114,27 @@ def open_parquet(path: Path, choice: Choice) -> ParquetSource:
     for field in fields:
         if _field_type(arrow.field(field).type) is None and not pa.types.is_null(arrow.field(field).type):
             raise SourceError(
-                f"{name}: column {field} is {arrow.field(field).type}; fields are text, numbers or true/false. "
-                "Choose the columns to load with fields"
+                f"{name}: column {field} is {arrow.field(field).type}; fields are text, numbers, true/false, "
+                "lists of text or numbers, or structs. Choose the columns to load with fields"
             )
     return ParquetSource(path, file, key, vector, fields)
 
 
+def _is_list(kind: Any) -> bool:
+    return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind))
+
+
 def _is_vector(kind: Any) -> bool:
-    listed = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
-    return bool(listed) and any(of(kind.value_type) for of in (pa.types.is_floating, pa.types.is_integer))
+    return _is_list(kind) and any(of(kind.value_type) for of in (pa.types.is_floating, pa.types.is_integer))
 
 
 def _field_type(kind: Any) -> FieldType | None:
     if pa.types.is_string(kind) or pa.types.is_large_string(kind):
         return FieldType.STRING
+    if _is_list(kind):
+        return array_of(_field_type(kind.value_type))
+    if pa.types.is_struct(kind):
+        return FieldType.JSON
     if pa.types.is_dictionary(kind):
         return _field_type(kind.value_type)
     if pa.types.is_boolean(kind):

@@ -46,20 +46,28 @@ class VectorColumn(_message.Message):
     def __init__(self, name: _Optional[str] = ..., dimensions: _Optional[int] = ..., data: _Optional[bytes] = ...) -> None: ...
 
 class FieldColumn(_message.Message):
-    __slots__ = ("name", "strings", "ints", "doubles", "bools", "valid")
+    __slots__ = ("name", "strings", "ints", "doubles", "bools", "string_arrays", "int_arrays", "double_arrays", "jsons", "valid")
     NAME_FIELD_NUMBER: _ClassVar[int]
     STRINGS_FIELD_NUMBER: _ClassVar[int]
     INTS_FIELD_NUMBER: _ClassVar[int]
     DOUBLES_FIELD_NUMBER: _ClassVar[int]
     BOOLS_FIELD_NUMBER: _ClassVar[int]
+    STRING_ARRAYS_FIELD_NUMBER: _ClassVar[int]
+    INT_ARRAYS_FIELD_NUMBER: _ClassVar[int]
+    DOUBLE_ARRAYS_FIELD_NUMBER: _ClassVar[int]
+    JSONS_FIELD_NUMBER: _ClassVar[int]
     VALID_FIELD_NUMBER: _ClassVar[int]
     name: str
     strings: StringValues
     ints: Int64Values
     doubles: DoubleValues
     bools: BoolValues
+    string_arrays: StringArrays
+    int_arrays: Int64Arrays
+    double_arrays: DoubleArrays
+    jsons: StringValues
     valid: _containers.RepeatedScalarFieldContainer[bool]
-    def __init__(self, name: _Optional[str] = ..., strings: _Optional[_Union[StringValues, _Mapping]] = ..., ints: _Optional[_Union[Int64Values, _Mapping]] = ..., doubles: _Optional[_Union[DoubleValues, _Mapping]] = ..., bools: _Optional[_Union[BoolValues, _Mapping]] = ..., valid: _Optional[_Iterable[bool]] = ...) -> None: ...
+    def __init__(self, name: _Optional[str] = ..., strings: _Optional[_Union[StringValues, _Mapping]] = ..., ints: _Optional[_Union[Int64Values, _Mapping]] = ..., doubles: _Optional[_Union[DoubleValues, _Mapping]] = ..., bools: _Optional[_Union[BoolValues, _Mapping]] = ..., string_arrays: _Optional[_Union[StringArrays, _Mapping]] = ..., int_arrays: _Optional[_Union[Int64Arrays, _Mapping]] = ..., double_arrays: _Optional[_Union[DoubleArrays, _Mapping]] = ..., jsons: _Optional[_Union[StringValues, _Mapping]] = ..., valid: _Optional[_Iterable[bool]] = ...) -> None: ...
 
 class StringValues(_message.Message):
     __slots__ = ("values",)
@@ -84,6 +92,24 @@ class BoolValues(_message.Message):
     VALUES_FIELD_NUMBER: _ClassVar[int]
     values: _containers.RepeatedScalarFieldContainer[bool]
     def __init__(self, values: _Optional[_Iterable[bool]] = ...) -> None: ...
+
+class StringArrays(_message.Message):
+    __slots__ = ("rows",)
+    ROWS_FIELD_NUMBER: _ClassVar[int]
+    rows: _containers.RepeatedCompositeFieldContainer[StringValues]
+    def __init__(self, rows: _Optional[_Iterable[_Union[StringValues, _Mapping]]] = ...) -> None: ...
+
+class Int64Arrays(_message.Message):
+    __slots__ = ("rows",)
+    ROWS_FIELD_NUMBER: _ClassVar[int]
+    rows: _containers.RepeatedCompositeFieldContainer[Int64Values]
+    def __init__(self, rows: _Optional[_Iterable[_Union[Int64Values, _Mapping]]] = ...) -> None: ...
+
+class DoubleArrays(_message.Message):
+    __slots__ = ("rows",)
+    ROWS_FIELD_NUMBER: _ClassVar[int]
+    rows: _containers.RepeatedCompositeFieldContainer[DoubleValues]
+    def __init__(self, rows: _Optional[_Iterable[_Union[DoubleValues, _Mapping]]] = ...) -> None: ...
 
 class Rows(_message.Message):
     __slots__ = ("keys", "vectors", "fields")

@@ -6,21 +6,14 @@ Columns are parallel lists, so every function here keeps them equally long.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 import numpy as np
 
-from vectorfleet.schema import CollectionSchema, FieldType, KeyType
+from vectorfleet.schema import CollectionSchema, KeyType
 from vectorfleet.v1 import vectorfleet_pb2 as pb
+from vectorfleet_node.api.fields import add_field, like, slots
 from vectorfleet_node.query.model import Rows
 from vectorfleet_node.shard.view import Key
-
-_VALUES: dict[FieldType, tuple[str, Any]] = {
-    FieldType.STRING: ("strings", ""),
-    FieldType.INT64: ("ints", 0),
-    FieldType.FLOAT64: ("doubles", 0.0),
-    FieldType.BOOL: ("bools", False),
-}
 
 
 def keys_message(keys: Iterable[Key], kind: KeyType) -> pb.Keys:
@@ -41,14 +34,7 @@ def rows_message(found: Rows, schema: CollectionSchema) -> pb.Rows:
         data = np.ascontiguousarray(values, dtype="<f4").tobytes()
         rows.vectors.add(name=name, dimensions=values.shape[1], data=data)
     for name in found.fields.column_names:
-        where, empty = _VALUES[types[name]]
-        column = rows.fields.add(name=name)
-        values = found.fields.column(name)
-        getattr(column, where).SetInParent()
-        if values.null_count:
-            column.valid.extend(values.is_valid().to_pylist())
-            values = values.fill_null(empty)
-        getattr(column, where).values.extend(values.to_pylist())
+        add_field(rows, name, types[name], found.fields.column(name))
     return rows
 
 
@@ -65,12 +51,12 @@ def concatenate(parts: Sequence[pb.Rows]) -> pb.Rows:
         joined.vectors.add(name=vector.name, dimensions=vector.dimensions, data=data)
     for number, field in enumerate(filled[0].fields):
         column = joined.fields.add(name=field.name)
-        kind = field.WhichOneof("values")
+        joined_values = like(column, field)
         nulls = any(part.fields[number].valid for part in filled)
         for part in filled:
             source = part.fields[number]
-            values = getattr(source, kind).values
-            getattr(column, kind).values.extend(values)
+            values = slots(source)
+            joined_values.extend(values)
             if nulls:
                 column.valid.extend(source.valid or [True] * len(values))
     return joined
@@ -89,10 +75,8 @@ def take(rows: pb.Rows, numbers: Sequence[int]) -> pb.Rows:
         taken.vectors.add(name=vector.name, dimensions=vector.dimensions, data=data)
     for field in rows.fields:
         column = taken.fields.add(name=field.name)
-        kind = field.WhichOneof("values")
-        values = getattr(field, kind).values
-        getattr(column, kind).SetInParent()
-        getattr(column, kind).values.extend(values[number] for number in numbers)
+        values = slots(field)
+        like(column, field).extend(values[number] for number in numbers)
         if field.valid:
             column.valid.extend(field.valid[number] for number in numbers)
     return taken

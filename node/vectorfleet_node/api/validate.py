@@ -11,23 +11,18 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import pyarrow as pa
 
-from vectorfleet.schema import CollectionSchema, FieldSchema, FieldType, KeyType, VectorSchema
+from vectorfleet.schema import CollectionSchema, KeyType, VectorSchema
 from vectorfleet.v1 import vectorfleet_pb2 as pb
 from vectorfleet_node.api.errors import invalid
+from vectorfleet_node.api.fields import field_array
 from vectorfleet_node.query.filters import Filter, compile_filter
 from vectorfleet_node.query.model import SearchSpec
 from vectorfleet_node.query.validate import DEFAULT_VECTOR, check_vectors, search_spec, vector_schema
-from vectorfleet_node.shard.batch import arrow_schema
+from vectorfleet_node.shard.batch import FIELD_TYPES, arrow_schema
 from vectorfleet_node.shard.view import Key
 
 MAX_KEY_BYTES = 512
 MAX_REQUEST_ID = 64
-_VALUES = {
-    FieldType.STRING: ("strings", pa.string()),
-    FieldType.INT64: ("ints", pa.int64()),
-    FieldType.FLOAT64: ("doubles", pa.float64()),
-    FieldType.BOOL: ("bools", pa.bool_()),
-}
 
 
 def _duplicate(values: Iterable[Key]) -> Key | None:
@@ -95,21 +90,6 @@ def _vector_arrays(columns: Sequence[pb.VectorColumn], schema: CollectionSchema,
     return [_vector_array(given[vector.name], vector, keys) for vector in schema.vectors]
 
 
-def _field_array(column: pb.FieldColumn, schema: FieldSchema, rows: int) -> pa.Array:
-    field = f"rows.fields[{schema.name}]"
-    name, kind = _VALUES[schema.type]
-    given = column.WhichOneof("values")
-    if given != name:
-        raise invalid(field, f"values are {given or 'absent'}; a {schema.type} field takes {name}")
-    values = getattr(column, name).values
-    if len(values) != rows:
-        raise invalid(field, f"has {len(values)} values; {rows} rows need {rows}")
-    if column.valid and len(column.valid) != rows:
-        raise invalid(f"{field}.valid", f"has {len(column.valid)} entries; none or {rows} are needed")
-    mask = ~np.array(column.valid, dtype=np.bool_) if column.valid else None
-    return pa.array(list(values), type=kind, mask=mask)
-
-
 def _field_arrays(columns: Sequence[pb.FieldColumn], schema: CollectionSchema, rows: int) -> list[pa.Array]:
     given = {column.name: column for column in columns}
     known = [field.name for field in schema.fields]
@@ -118,9 +98,9 @@ def _field_arrays(columns: Sequence[pb.FieldColumn], schema: CollectionSchema, r
     if unknown := set(given) - set(known):
         raise invalid("rows.fields", f"unknown field {min(unknown)!r}; the collection has: {_names(known)}")
     return [
-        _field_array(given[field.name], field, rows)
+        field_array(given[field.name], field, rows)
         if field.name in given
-        else pa.nulls(rows, type=_VALUES[field.type][1])
+        else pa.nulls(rows, type=FIELD_TYPES[field.type])
         for field in schema.fields
     ]
 

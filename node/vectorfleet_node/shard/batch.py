@@ -5,17 +5,23 @@ The API layer makes parts, `Peer.Append` carries their bytes and the log stores 
 
 from __future__ import annotations
 
+from typing import Final
+
 import pyarrow as pa
 
 from vectorfleet.schema import CollectionSchema, FieldType, KeyType
 from vectorfleet_node.storage import arrow
 
 KEY_COLUMN = "key"
-_TYPES = {
+FIELD_TYPES: Final = {
     FieldType.STRING: pa.string(),
     FieldType.INT64: pa.int64(),
     FieldType.FLOAT64: pa.float64(),
     FieldType.BOOL: pa.bool_(),
+    FieldType.STRING_ARRAY: pa.list_(pa.string()),
+    FieldType.INT64_ARRAY: pa.list_(pa.int64()),
+    FieldType.FLOAT64_ARRAY: pa.list_(pa.float64()),
+    FieldType.JSON: pa.string(),  # the text of a document that was parsed at the door
 }
 
 
@@ -37,7 +43,7 @@ def arrow_schema(collection: CollectionSchema) -> pa.Schema:
         pa.field(vector_column(vector.name), pa.list_(pa.float32(), vector.dimensions), nullable=False)
         for vector in collection.vectors
     ]
-    columns += [pa.field(field_column(field.name), _TYPES[field.type]) for field in collection.fields]
+    columns += [pa.field(field_column(field.name), FIELD_TYPES[field.type]) for field in collection.fields]
     return pa.schema(columns)
 
 

@@ -77,12 +77,20 @@ def _verify_column(file: CheckedFile, column: pa.ChunkedArray, rows: Numbers) ->
 
 def _verify_slots(file: CheckedFile, chunk: pa.Array, first: Numbers, last: Numbers) -> None:
     """first, last: inclusive runs of values, by their numbers counted from where the buffers begin."""
-    validity, values, *rest = chunk.buffers()
+    validity, values, *rest = chunk.buffers()  # of a list those of its elements follow
     _verify_buffer(file, validity, first // 8, last // 8 + 1)
     if kinds.is_string(chunk.type):
         _verify_buffer(file, values, first * _OFFSET_BYTES, (last + 2) * _OFFSET_BYTES)
         offsets = np.frombuffer(values, np.int32)  # trusted from here on
         _verify_buffer(file, rest[0], offsets[first].astype(np.int64), offsets[last + 1].astype(np.int64))
+    elif kinds.is_list(chunk.type):
+        _verify_buffer(file, values, first * _OFFSET_BYTES, (last + 2) * _OFFSET_BYTES)
+        offsets, elements = np.frombuffer(values, np.int32), chunk.values  # trusted from here on
+        starts, stops = offsets[first].astype(np.int64), offsets[last + 1].astype(np.int64)
+        filled = stops > starts
+        if filled.any():
+            shift = elements.offset
+            _verify_slots(file, elements, starts[filled] + shift, stops[filled] - 1 + shift)
     elif kinds.is_boolean(chunk.type):
         _verify_buffer(file, values, first // 8, last // 8 + 1)
     else:

@@ -83,7 +83,7 @@ def _field_pieces(name: str, column: pa.Array | pa.ChunkedArray) -> Iterator[byt
         yield b"" if value is None else prefix + _sized(_value_bytes(value))
 
 
-def _value_bytes(value: str | int | float | bool) -> bytes:
+def _value_bytes(value: str | int | float | bool | list[Any]) -> bytes:
     match value:
         case str():
             return b"s" + value.encode()
@@ -93,6 +93,8 @@ def _value_bytes(value: str | int | float | bool) -> bytes:
             return b"i" + value.to_bytes(8, "little", signed=True)
         case float():
             return b"f" + _DOUBLE.pack(value)
+        case list():
+            return b"l" + b"".join(_sized(_value_bytes(element)) for element in value)
 
 
 def _sized(data: bytes) -> bytes:

@@ -237,3 +237,38 @@ def test_a_flipped_byte_of_an_fvecs_file_is_read_or_refused(
     with contextlib.suppress(SourceError):
         read_rows = sum(len(batch.keys) for batch in open_source(path).batches(7))
         assert read_rows * (open_source(path).schema().dimensions["default"] + 1) * 4 == len(content)
+
+
+TAGS: list[list[str] | None] = [["a", "b"], [], None]
+METAS = [{"author": "Ada", "pages": [1, 2]}, {"author": None, "pages": []}, None]
+
+
+def test_arrays_and_objects_of_parquet_and_lines_are_fields(tmp_path: Path) -> None:
+    rows = [
+        {
+            "key": row,
+            "vector": [1.0, 2.0],
+            "tags": tags,
+            "years": tags and [2020],
+            "weights": tags and [0.5],
+            "meta": meta,
+        }
+        for row, (tags, meta) in enumerate(zip(TAGS, METAS, strict=True))
+    ]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "rows.parquet")
+    for name in ("rows.jsonl", "rows.parquet"):
+        source = open_source(tmp_path / name)
+        kinds = {"tags": "StringArray", "years": "Int64Array", "weights": "Float64Array", "meta": "Json"}
+        assert source.schema().fields == kinds
+        assert next(source.batches(10)).fields["tags"] == TAGS
+        assert next(source.batches(10)).fields["meta"] == METAS
+
+
+def test_a_column_of_lists_of_objects_is_json_and_one_of_mixed_lists_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "rows.jsonl"
+    file.write_text('{"vector": [1], "parts": [{"a": 1}]}\n')
+    assert open_source(file).schema().fields == {"parts": "Json"}
+    file.write_text('{"vector": [1], "parts": [1, "a"]}\n')
+    with pytest.raises(SourceError, match="column parts holds int, str"):
+        open_source(file).schema()
