@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from vectorfleet.aio import AsyncClient as AsyncClient
     from vectorfleet.client import Client as Client
+    from vectorfleet.columns import Json as Json
     from vectorfleet.errors import (
         AlreadyExists as AlreadyExists,
         DeadlineExceeded as DeadlineExceeded,
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
     from vectorfleet.topology import ConsistencyLevel as ConsistencyLevel
     from vectorfleet.values import (
         CollectionInfo as CollectionInfo,
+        Group as Group,
         Hit as Hit,
         LoadResult as LoadResult,
         ReplicaInfo as ReplicaInfo,
@@ -65,6 +67,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "aio": "AsyncClient",
     "client": "Client",
+    "columns": "Json",
     "errors": (
         "AlreadyExists DeadlineExceeded FailedPrecondition FieldViolation InvalidArgument LoadFailed "
         "NotFound PartFailure PermissionDenied ResourceExhausted ScanLost ServerError SourceError Unauthenticated "
@@ -75,7 +78,7 @@ _HOMES = {
     "schema": "CollectionSchema FieldSchema FieldType IndexType KeyType Metric VectorSchema",
     "session": "Session",
     "topology": "ConsistencyLevel",
-    "values": "CollectionInfo Hit LoadResult ReplicaInfo Row SearchResult ShardInfo WriteResult",
+    "values": "CollectionInfo Group Hit LoadResult ReplicaInfo Row SearchResult ShardInfo WriteResult",
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names.split()}
 

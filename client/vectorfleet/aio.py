@@ -21,6 +21,7 @@ from vectorfleet.errors import VectorFleetError
 from vectorfleet.readers import Source
 from vectorfleet.requests import Fields, Keys, Vectors
 from vectorfleet.retry import Attempts, RetryPolicy, Told
+from vectorfleet.scanning import AsyncScan
 from vectorfleet.schema import FieldSchema, VectorSchema
 from vectorfleet.session import Session
 from vectorfleet.v1.vectorfleet_pb2_grpc import VectorFleetStub
@@ -82,14 +83,15 @@ class AsyncClient:
     async def delete(
         self,
         collection: str,
-        keys: Keys,
+        keys: Keys | None = None,
         *,
+        filter: str = "",
         request_id: str = "",
         session: Session | None = None,
         timeout: float | None = None,
     ) -> WriteResult:
         """As `Client.delete`."""
-        return await self._run(requests.delete(session or self.session, collection, keys, request_id), timeout)
+        return await self._run(requests.delete(session or self.session, collection, keys, filter, request_id), timeout)
 
     async def search(
         self,
@@ -106,6 +108,9 @@ class AsyncClient:
         allow_partial: bool = False,
         exact: bool = False,
         ef: int = 0,
+        min_score: float | None = None,
+        group_by: str = "",
+        group_size: int = 1,
         session: Session | None = None,
         timeout: float | None = None,
     ) -> SearchResult:
@@ -124,6 +129,9 @@ class AsyncClient:
             allow_partial=allow_partial,
             exact=exact,
             ef=ef,
+            min_score=min_score,
+            group_by=group_by,
+            group_size=group_size,
         )
         return await self._run(call, timeout)
 
@@ -150,6 +158,34 @@ class AsyncClient:
             max_staleness=max_staleness,
         )
         return await self._run(call, timeout)
+
+    def scan(
+        self,
+        collection: str,
+        *,
+        filter: str = "",
+        output_fields: Sequence[str] = ("*",),
+        include_vectors: bool = False,
+        page_size: int = 1000,
+        consistency: str | None = None,
+        max_staleness: float = 0.0,
+        resume: bool = False,
+        session: Session | None = None,
+        timeout: float | None = None,
+    ) -> AsyncScan:
+        """As `Client.scan`, for `async for row in client.scan(...)`."""
+        pages = requests.scan(
+            session or self.session,
+            collection,
+            filter=filter,
+            output_fields=output_fields,
+            include_vectors=include_vectors,
+            page_size=page_size,
+            consistency=consistency,
+            max_staleness=max_staleness,
+            resume=resume,
+        )
+        return AsyncScan(pages, lambda call: self._run(call, timeout))
 
     async def count(
         self,

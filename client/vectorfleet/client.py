@@ -21,6 +21,7 @@ from vectorfleet.errors import VectorFleetError
 from vectorfleet.readers import Source
 from vectorfleet.requests import Fields, Keys, Vectors
 from vectorfleet.retry import Attempts, RetryPolicy, Told
+from vectorfleet.scanning import Scan
 from vectorfleet.schema import FieldSchema, VectorSchema
 from vectorfleet.session import Session
 from vectorfleet.v1.vectorfleet_pb2_grpc import VectorFleetStub
@@ -94,14 +95,20 @@ class Client:
     def delete(
         self,
         collection: str,
-        keys: Keys,
+        keys: Keys | None = None,
         *,
+        filter: str = "",
         request_id: str = "",
         session: Session | None = None,
         timeout: float | None = None,
     ) -> WriteResult:
-        """Deletes rows by key; deleting what is not there is no error. `rows` of the result counts the keys given."""
-        return self._run(requests.delete(session or self.session, collection, keys, request_id), timeout)
+        """Deletes rows by `keys`, or every row that matches `filter`; deleting what is not there is no error.
+
+        `rows` of the result counts the keys given or, of a filter, the rows that were deleted. A filter sees every
+        write acknowledged before the call, and is evaluated by each shard's leader just before the rows go. More than
+        65,536 rows of a shard go in several steps.
+        """
+        return self._run(requests.delete(session or self.session, collection, keys, filter, request_id), timeout)
 
     def search(
         self,
@@ -118,6 +125,9 @@ class Client:
         allow_partial: bool = False,
         exact: bool = False,
         ef: int = 0,
+        min_score: float | None = None,
+        group_by: str = "",
+        group_size: int = 1,
         session: Session | None = None,
         timeout: float | None = None,
     ) -> SearchResult:
@@ -126,6 +136,8 @@ class Client:
         `vector` names the vector to compare with ("": the default one). `output_fields=["*"]` returns every field.
         `consistency`: Strong, Session, Bounded (at most `max_staleness` seconds old) or Eventual; None: what the
         collection says. `exact` compares with every row; `ef` sizes HNSW's candidate list (0: chosen from k).
+        `min_score` leaves out hits with a lower score. `group_by` names a field: then k groups are found, with the best
+        `group_size` rows of each of its values (`SearchResult.groups`).
         """
         call = requests.search(
             session or self.session,
@@ -141,6 +153,9 @@ class Client:
             allow_partial=allow_partial,
             exact=exact,
             ef=ef,
+            min_score=min_score,
+            group_by=group_by,
+            group_size=group_size,
         )
         return self._run(call, timeout)
 
@@ -167,6 +182,40 @@ class Client:
             max_staleness=max_staleness,
         )
         return self._run(call, timeout)
+
+    def scan(
+        self,
+        collection: str,
+        *,
+        filter: str = "",
+        output_fields: Sequence[str] = ("*",),
+        include_vectors: bool = False,
+        page_size: int = 1000,
+        consistency: str | None = None,
+        max_staleness: float = 0.0,
+        resume: bool = False,
+        session: Session | None = None,
+        timeout: float | None = None,
+    ) -> Scan:
+        """All live rows that match `filter` (all where it is empty): each once, `page_size` to a request.
+
+        Each shard is read at one position, in the order of its keys; a node holds that view between requests. When it
+        is lost (the node restarted, or nothing was asked for 5 minutes), ScanLost is raised, or with `resume=True` the
+        scan goes on behind the last key at a newer position and `Scan.resumed` becomes true. Use it as a context
+        manager if you may stop early. `timeout` is for each page.
+        """
+        pages = requests.scan(
+            session or self.session,
+            collection,
+            filter=filter,
+            output_fields=output_fields,
+            include_vectors=include_vectors,
+            page_size=page_size,
+            consistency=consistency,
+            max_staleness=max_staleness,
+            resume=resume,
+        )
+        return Scan(pages, lambda call: self._run(call, timeout))
 
     def count(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 from vectorfleet import columns
@@ -10,6 +11,7 @@ from vectorfleet.v1 import vectorfleet_pb2 as pb
 from vectorfleet.values import (
     CollectionInfo,
     FieldInfo,
+    Group,
     Hit,
     ReplicaInfo,
     Row,
@@ -25,15 +27,19 @@ def written(responses: list[pb.WriteResponse], request_id: str) -> WriteResult:
     positions: dict[int, int] = {}
     for response in responses:
         positions.update(response.session.positions)
-    return WriteResult(sum(response.rows for response in responses), request_id, positions)
+    known = not any(response.rows_unknown for response in responses)
+    return WriteResult(sum(response.rows for response in responses), request_id, positions, known)
 
 
-def found(responses: list[pb.SearchResponse]) -> SearchResult:
-    """The hits of all parts of a search, in the order of the queries."""
+def found(responses: list[pb.SearchResponse], grouped: bool = False) -> SearchResult:
+    """The hits of all parts of a search, in the order of the queries; `grouped`: it has a group_by."""
+    results = [result for response in responses for result in response.results]
+    hits = [_hits(result) for result in results]
     return SearchResult(
-        [_hits(result) for response in responses for result in response.results],
+        hits,
         tuple(sorted({kind for response in responses for kind in response.indexes})),
         tuple(sorted({shard for response in responses for shard in response.missing_shards})),
+        [_groups(result, flat) for result, flat in zip(results, hits, strict=True)] if grouped else [],
     )
 
 
@@ -74,6 +80,14 @@ def _hits(hits: pb.Hits) -> list[Hit]:
     return [
         Hit(key, score, fields, vectors)
         for (key, fields, vectors), score in zip(_unzipped(hits.rows), hits.scores, strict=True)
+    ]
+
+
+def _groups(result: pb.Hits, hits: list[Hit]) -> list[Group]:
+    (values,) = columns.unpack_fields([result.groups], len(result.group_sizes)).values()
+    ends = list(itertools.accumulate(result.group_sizes))
+    return [
+        Group(value, hits[end - size : end]) for value, size, end in zip(values, result.group_sizes, ends, strict=True)
     ]
 
 

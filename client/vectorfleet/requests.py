@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from numpy.typing import ArrayLike, NDArray
@@ -17,6 +18,7 @@ from vectorfleet import columns, replies
 from vectorfleet.calls import Call, split
 from vectorfleet.errors import FieldViolation, InvalidArgument
 from vectorfleet.partition import Key
+from vectorfleet.scanning import Pages
 from vectorfleet.schema import CollectionSchema, FieldSchema, FieldType, KeyType, VectorSchema
 from vectorfleet.session import Session
 from vectorfleet.v1 import vectorfleet_pb2 as pb
@@ -33,6 +35,7 @@ LEVELS = {
     "Eventual": pb.Consistency.EVENTUAL,
 }
 _ID_LENGTH = 64
+_HIT_BYTES = 16  # MAX_REQUEST_BYTES divided by the 2^20 hits that a node returns for one request
 _KEY_BYTES = 8  # the least a key takes on the wire, roughly: only bounds the first guess of a message's size
 
 
@@ -63,9 +66,16 @@ def upsert(
     return _write(session, collection, "Upsert", split(rows, len(keys), row_bytes), request_id)
 
 
-def delete(session: Session, collection: str, keys: Keys, request_id: str) -> Call[WriteResult]:
-    """Rows to delete by key."""
+def delete(session: Session, collection: str, keys: Keys | None, filter: str, request_id: str) -> Call[WriteResult]:
+    """Rows to delete by key, or those that match."""
     floor = session.token(collection)
+    if keys is None:
+        if not filter.strip():
+            raise InvalidArgument("give the keys of the rows to delete, or a filter that they match")
+        message = pb.DeleteRequest(collection=collection, filter=filter, floor=floor)
+        return _write(session, collection, "Delete", iter([message]), request_id)
+    if filter:
+        raise InvalidArgument("give either keys or a filter, not both")
 
     def part(start: int, stop: int) -> pb.DeleteRequest:
         return pb.DeleteRequest(collection=collection, keys=columns.pack_keys(keys[start:stop]), floor=floor)
@@ -116,11 +126,16 @@ def search(
     allow_partial: bool,
     exact: bool,
     ef: int,
+    min_score: float | None,
+    group_by: str,
+    group_size: int,
 ) -> Call[SearchResult]:
     """Queries, one row each."""
     queries = columns.matrix(vectors)
     if k < 1:
         raise InvalidArgument(f"k is {k}; expected 1 or more")
+    if group_size < 1:
+        raise InvalidArgument(f"group_size is {group_size}; expected 1 or more")
     level = _consistency(session, collection, consistency, max_staleness)
 
     def part(start: int, stop: int) -> pb.SearchRequest:
@@ -136,12 +151,17 @@ def search(
             consistency=level,
             allow_partial=allow_partial,
             params=pb.SearchParams(exact=exact, ef=ef),
+            min_score=min_score,
+            group_by=pb.GroupBy(field=group_by, size=group_size) if group_by else None,
         )
 
+    finish = partial(replies.found, grouped=bool(group_by))
     if not len(queries):
-        return Call("Search", (), replies.found, collection, session)
-    messages = split(part, len(queries), queries.shape[1] * 4)
-    return Call("Search", messages, replies.found, collection, session)
+        return Call("Search", (), finish, collection, session)
+    # So few queries at a time that nodes accept what the answer may be.
+    hit_bytes = max(_HIT_BYTES, queries.shape[1] // 4 if include_vectors else 0)
+    messages = split(part, len(queries), max(queries.shape[1] * 4, hit_bytes * k * group_size))
+    return Call("Search", messages, finish, collection, session)
 
 
 def get(
@@ -168,6 +188,31 @@ def get(
 
     messages = split(part, len(keys), _KEY_BYTES) if len(keys) else ()
     return Call("Get", messages, replies.got, collection, session)
+
+
+def scan(
+    session: Session,
+    collection: str,
+    *,
+    filter: str,
+    output_fields: Sequence[str],
+    include_vectors: bool,
+    page_size: int,
+    consistency: str | None,
+    max_staleness: float,
+    resume: bool,
+) -> Pages:
+    """All rows that match, page by page."""
+    request = pb.ScanRequest(
+        collection=collection,
+        filter=filter,
+        output_fields=_names(output_fields),
+        include_vectors=include_vectors,
+        page_size=max(page_size, 0),
+        consistency=_consistency(session, collection, consistency, max_staleness),
+        resume=resume,
+    )
+    return Pages(session, request)
 
 
 def count(session: Session, collection: str, filter: str, consistency: str | None, max_staleness: float) -> Call[int]:

@@ -4,7 +4,8 @@
         client.create_collection("things", 3)
 
 It answers the whole API over real gRPC on a free port. `fail` and `lose_replies` make the next calls go wrong the way a
-fleet can. It is a stand-in: nothing is durable, every consistency level is strong, and filters are the comparisons,
+fleet can. It is a stand-in: nothing is durable, every consistency level is strong, a scan shows the
+newest rows on each page, and filters are the comparisons,
 `in`, `and`, `or` and `not` that Python's grammar shares with vectorfleet's.
 """
 
@@ -165,6 +166,9 @@ class _Servicer(VectorFleetServicer):
             keys = columns.unpack_keys(request.rows.keys)
             vectors = columns.unpack_vectors(request.rows.vectors)
             fields = columns.unpack_fields(request.rows.fields, len(keys))
+            for column in request.rows.fields:
+                if column.WhichOneof("values") == "jsons":
+                    fields[column.name] = [None if each is None else columns.Json(each) for each in fields[column.name]]
             _check(collection.info, vectors, request.rows.fields)
             for row, key in enumerate(keys):
                 collection.rows[key] = _Row(
@@ -177,7 +181,10 @@ class _Servicer(VectorFleetServicer):
 
     def Delete(self, request: pb.DeleteRequest, context: grpc.ServicerContext) -> Any:  # noqa: N802
         def apply(collection: _Collection) -> int:
-            keys = columns.unpack_keys(request.keys)
+            if bool(request.filter) == bool(columns.unpack_keys(request.keys)):
+                raise InvalidArgument("exactly one of keys and filter is needed")
+            matching = _matching(collection, request.filter) if request.filter else None
+            keys = columns.unpack_keys(request.keys) if matching is None else matching
             for key in keys:
                 collection.rows.pop(key, None)
             return len(keys)
@@ -196,12 +203,30 @@ class _Servicer(VectorFleetServicer):
             table = table.reshape(len(keys), info.dimensions)
             response = pb.SearchResponse(session=collection.session(), indexes=["Exact"])
             for scores in _scores(info.metric, queries, table):
-                best = np.argsort(-scores, kind="stable")[: request.k]
+                order = [row for row in np.argsort(-scores, kind="stable") if scores[row] >= _threshold(request)]
+                best, sizes, values = _grouped(collection, keys, order, request)
                 rows = _rows(collection, [keys[row] for row in best], request.output_fields, request.include_vectors)
-                response.results.add(rows=rows, scores=scores[best])
+                hits = response.results.add(rows=rows, scores=scores[best], group_sizes=sizes)
+                if request.HasField("group_by"):
+                    field = request.group_by.field
+                    hits.groups.CopyFrom(columns.pack_field(field, values) or pb.FieldColumn(name=field))
             return response
 
         return self._answer("Search", request, context, work)
+
+    def Scan(self, request: pb.ScanRequest, context: grpc.ServicerContext) -> Any:  # noqa: N802
+        def work() -> pb.ScanResponse:
+            if request.close:
+                return pb.ScanResponse()
+            collection = self._collections[request.collection]
+            after = columns.unpack_keys(pb.Keys.FromString(request.cursor))
+            keys = sorted(key for key in _matching(collection, request.filter) if [key] > after)
+            here = keys[: request.page_size]
+            cursor = columns.pack_keys(here[-1:]).SerializeToString() if len(here) < len(keys) else b""
+            rows = _rows(collection, here, request.output_fields, request.include_vectors)
+            return pb.ScanResponse(rows=rows, cursor=cursor, session=collection.session())
+
+        return self._answer("Scan", request, context, work)
 
     def Get(self, request: pb.GetRequest, context: grpc.ServicerContext) -> Any:  # noqa: N802
         def work() -> pb.GetResponse:
@@ -249,7 +274,9 @@ def _check(info: pb.CollectionInfo, vectors: dict[str, NDArray[np.float32]], fie
     for column in fields:
         if column.name not in types:
             raise InvalidArgument(f"unknown field {column.name!r}; the collection has: {', '.join(types)}")
-        if column.WhichOneof("values") != _VALUES[types[column.name]]:
+        given, wanted = column.WhichOneof("values"), _VALUES[types[column.name]]
+        empty = all(value in (None, []) for value in columns.unpack_fields([column], len(column.valid))[column.name])
+        if given != wanted and not (empty and given.endswith("_arrays") and wanted.endswith("_arrays")):
             raise InvalidArgument(f"{column.name}: a {types[column.name]} field takes {_VALUES[types[column.name]]}")
 
 
@@ -261,6 +288,27 @@ def _scores(metric: str, queries: NDArray[np.float32], table: NDArray[np.float32
         table = table / np.maximum(np.linalg.norm(table, axis=1, keepdims=True), 1e-30)
         queries = queries / np.maximum(np.linalg.norm(queries, axis=1, keepdims=True), 1e-30)
     return np.asarray(queries @ table.T, np.float32)
+
+
+def _threshold(request: pb.SearchRequest) -> float:
+    return request.min_score if request.HasField("min_score") else -np.inf
+
+
+def _grouped(
+    collection: _Collection, keys: list[Key], order: list[int], request: pb.SearchRequest
+) -> tuple[list[int], list[int], list[Any]]:
+    """The k best rows, or those of the k best groups, and of each group its size and value."""
+    if not request.HasField("group_by"):
+        return order[: request.k], [], []
+    groups: dict[Any, list[int]] = {}
+    for row in order:
+        groups.setdefault(collection.rows[keys[row]].fields.get(request.group_by.field), []).append(row)
+    chosen = [(value, rows[: request.group_by.size]) for value, rows in list(groups.items())[: request.k]]
+    return (
+        [row for _, rows in chosen for row in rows],
+        [len(rows) for _, rows in chosen],
+        [value for value, _ in chosen],
+    )
 
 
 def _rows(collection: _Collection, keys: list[Key], output_fields: Iterable[str], include_vectors: bool) -> pb.Rows:
@@ -286,7 +334,16 @@ def _matching(collection: _Collection, text: str) -> list[Key]:
     return [key for key, row in collection.rows.items() if _holds(tree, row.fields)]
 
 
-_VALUES = {"String": "strings", "Int64": "ints", "Float64": "doubles", "Bool": "bools"}
+_VALUES = {
+    "String": "strings",
+    "Int64": "ints",
+    "Float64": "doubles",
+    "Bool": "bools",
+    "StringArray": "string_arrays",
+    "Int64Array": "int_arrays",
+    "Float64Array": "double_arrays",
+    "Json": "jsons",
+}
 _WORDS = {"true": True, "false": False}
 _COMPARISONS: dict[type[ast.cmpop], Callable[[Any, Any], bool]] = {
     ast.Eq: lambda left, right: left == right,

@@ -35,21 +35,35 @@ class Hit:
 
 
 @dataclass(frozen=True)
+class Group:
+    """The best rows that have one value of the field that a search groups by; None: those without a value."""
+
+    value: Any
+    hits: list[Hit]
+
+
+@dataclass(frozen=True)
 class SearchResult:
-    """`hits[i]` are the rows found for the i-th query, best first: k of them, fewer where fewer rows match."""
+    """`hits[i]` are the rows found for the i-th query, best first: k of them, fewer where fewer rows match.
+
+    With `group_by`, `groups[i]` are the groups found for it, the one with the best row first, and `hits[i]` the rows of
+    all of them one after the other.
+    """
 
     hits: list[list[Hit]]
     indexes: tuple[str, ...] = ()  # kinds of index that answered
     missing_shards: tuple[int, ...] = ()  # only with allow_partial
+    groups: list[list[Group]] = field(default_factory=list)  # only with group_by
 
 
 @dataclass(frozen=True)
 class WriteResult:
-    """An acknowledged, durable write."""
+    """An acknowledged, durable write. `rows`: how many it wrote; of a delete by filter how many it deleted."""
 
     rows: int
     request_id: str
     positions: Mapping[int, int]  # shard -> log position after this write
+    rows_known: bool = True  # False: `rows` lacks what an earlier attempt of this delete by filter deleted
 
 
 @dataclass(frozen=True)

@@ -42,6 +42,7 @@ def _options(
 
 app.command("search", rich_help_panel="Read")(reading.search)
 app.command("get", rich_help_panel="Read")(reading.get)
+app.command("scan", rich_help_panel="Read")(reading.scan)
 app.command("count", rich_help_panel="Read")(reading.count)
 app.command("status", rich_help_panel="Read")(status.status)
 app.command("load", rich_help_panel="Write")(writing.load)

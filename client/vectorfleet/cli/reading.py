@@ -1,8 +1,10 @@
-"""`vectorfleet search`, `get` and `count`."""
+"""`vectorfleet search`, `get`, `scan` and `count`."""
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
+from enum import StrEnum
 from typing import Annotated
 
 import typer
@@ -31,6 +33,11 @@ def search(
     name: Annotated[str, typer.Option("--vector", help="Which named vector to compare with.")] = "",
     exact: Annotated[bool, typer.Option("--exact", help="Compare with every row.")] = False,
     ef: Annotated[int, typer.Option("--ef", help="HNSW: size of the candidate list; 0: chosen from k.", min=0)] = 0,
+    min_score: Annotated[
+        float | None, typer.Option("--min-score", help="Only rows with at least this score.", show_default=False)
+    ] = None,
+    group_by: Annotated[str, typer.Option("--group-by", help="Find k values of this field, not k rows.")] = "",
+    group_size: Annotated[int, typer.Option("--group-size", help="Rows of each group at most.", min=1)] = 1,
     allow_partial: Annotated[
         bool, typer.Option("--allow-partial", help="Answer without shards that cannot, and say which.")
     ] = False,
@@ -45,6 +52,8 @@ def search(
 
     [bold]vectorfleet search articles '[0.1, 0.2, 0.3]' --filter 'lang == "en"'[/bold]
     """
+    if like and group_by:
+        raise typer.BadParameter("--like and --group-by do not go together", param_hint="--group-by")
     if bool(vector) == bool(like):
         raise typer.BadParameter("give a query vector or --like KEY, one of the two", param_hint="VECTOR")
     with options.connected(server, timeout) as client:
@@ -61,12 +70,18 @@ def search(
             allow_partial=allow_partial,
             exact=exact,
             ef=ef,
+            min_score=min_score,
+            group_by=group_by,
+            group_size=group_size,
         )
     if like:
         result = replace(result, hits=[[hit for hit in hits if hit.key != itself][:k] for hits in result.hits])
     if as_json:
         hits = [[render.row_json(hit) for hit in found] for found in result.hits]
-        render.print_json({"results": hits, "indexes": result.indexes, "missing_shards": result.missing_shards})
+        groups = [[render.group_json(group) for group in found] for found in result.groups]
+        render.print_json(
+            {"results": groups or hits, "indexes": result.indexes, "missing_shards": result.missing_shards}
+        )
     else:
         render.print_result(result)
 
@@ -96,6 +111,55 @@ def get(
         render.print_rows(rows)
     if not rows:
         raise Failure(f"{collection} has no row with key {', '.join(keys)}")
+
+
+class Output(StrEnum):
+    """How a scan prints a row."""
+
+    JSONL = "jsonl"
+    KEYS = "keys"
+
+
+def scan(
+    collection: options.Collection,
+    filter: options.Filter = "",
+    fields: options.Fields = "*",
+    vectors: Annotated[bool, typer.Option("--vectors", help="Print the vectors, too.")] = False,
+    limit: Annotated[int, typer.Option("--limit", help="Stop after so many rows; 0: at the end.", min=0)] = 0,
+    output: Annotated[
+        Output, typer.Option("--output", "-o", help="jsonl: an object per line; keys: a key per line.")
+    ] = Output.JSONL,
+    page_size: Annotated[int, typer.Option("--page-size", help="Rows of one request.", min=1, max=16384)] = 1000,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on at a newer position when a node has lost its view.")
+    ] = False,
+    consistency: Consistency = "",
+    server: options.Server = options.DEFAULT_SERVER,
+    timeout: options.Timeout = 30.0,
+) -> None:
+    """Print every row, or those that match a filter, a line each.
+
+    Each shard is read at one position, whatever is written meanwhile.
+    """
+    with (
+        options.connected(server, timeout) as client,
+        client.scan(
+            collection,
+            filter=filter,
+            output_fields=options.listed(fields) if output is Output.JSONL else (),
+            include_vectors=vectors and output is Output.JSONL,
+            page_size=min(page_size, limit or page_size),
+            consistency=consistency or None,
+            resume=resume,
+        ) as rows,
+    ):
+        for row in itertools.islice(rows, limit or None):
+            if output is Output.JSONL:
+                render.print_json(render.row_json(row))
+            else:
+                print(row.key)
+        if rows.resumed:
+            typer.echo("vectorfleet: a view was lost; the rows after it are of a newer position", err=True)
 
 
 def count(

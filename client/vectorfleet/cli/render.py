@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from vectorfleet.values import CollectionInfo, Hit, ReplicaInfo, Row, SearchResult
+    from vectorfleet.values import CollectionInfo, Group, Hit, ReplicaInfo, Row, SearchResult
 
 
 def print_json(value: Any) -> None:
@@ -34,6 +34,11 @@ def row_json(row: Row | Hit) -> dict[str, Any]:
     return told
 
 
+def group_json(group: Group) -> dict[str, Any]:
+    """A group as an object."""
+    return {"group": group.value, "hits": [row_json(hit) for hit in group.hits]}
+
+
 def print_rows(rows: Sequence[Row] | Sequence[Hit], title: str = "") -> None:
     """A table: key, score where there is one, a column per field and vector."""
     fields = list(dict.fromkeys(name for row in rows for name in row.fields))
@@ -52,7 +57,11 @@ def print_result(result: SearchResult) -> None:
     from rich.console import Console
 
     for number, hits in enumerate(result.hits, start=1):
-        print_rows(hits, f"query {number}" if len(result.hits) > 1 else "")
+        query = f"query {number}" if len(result.hits) > 1 else ""
+        if not result.groups:
+            print_rows(hits, query)
+        for group in result.groups[number - 1] if result.groups else ():
+            print_rows(group.hits, f"{query} {_value(group.value)}".strip())
     told = Console(stderr=True)
     told.print(f"[dim]answered by: {', '.join(result.indexes) or 'no index'}[/dim]")
     if result.missing_shards:
@@ -118,7 +127,13 @@ def _print(table: Table) -> None:
 def _cell(value: Any) -> str:
     from rich.markup import escape
 
+    if isinstance(value, list | dict):
+        value = json.dumps(value, ensure_ascii=False)
     return "" if value is None else escape(str(value))
+
+
+def _value(value: Any) -> str:
+    return "(no value)" if value is None else _cell(value)
 
 
 def _vector(vector: Any) -> str:

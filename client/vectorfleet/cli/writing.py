@@ -154,15 +154,24 @@ def _name_and_type(text: str) -> tuple[str, str]:
 
 def delete(
     collection: options.Collection,
-    keys: Annotated[list[str], typer.Argument(help="Keys of the rows.", show_default=False)],
+    keys: Annotated[list[str], typer.Argument(help="Keys of the rows.", show_default=False)] = [],  # noqa: B006 - typer copies it
+    filter: Annotated[
+        str, typer.Option("--filter", "-f", help="""Delete all rows that match, e.g. 'year < 2000'.""")
+    ] = "",
     server: options.Server = options.DEFAULT_SERVER,
     timeout: options.Timeout = 30.0,
     as_json: options.Json = False,
 ) -> None:
-    """Delete rows by key. Deleting what is not there is no error."""
+    """Delete rows by key, or all that match a filter. Deleting what is not there is no error."""
+    if bool(keys) == bool(filter):
+        raise typer.BadParameter("give keys or --filter, one of the two", param_hint="KEYS")
     with options.connected(server, timeout) as client:
-        done = client.delete(collection, typing_keys.typed(client, collection, keys))
+        typed = typing_keys.typed(client, collection, keys) if keys else None
+        done = client.delete(collection, typed, filter=filter)
     if as_json:
-        render.print_json({"keys": done.rows, "request_id": done.request_id})
-    else:
+        render.print_json({"keys" if keys else "rows": done.rows, "request_id": done.request_id})
+    elif keys:
         print(f"deleted {done.rows:,} {'key' if done.rows == 1 else 'keys'}")
+    else:
+        more = "" if done.rows_known else " now, others by an earlier attempt"
+        print(f"deleted {done.rows:,} {'row' if done.rows == 1 else 'rows'}{more}")

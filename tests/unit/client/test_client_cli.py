@@ -56,7 +56,7 @@ def loaded(shell: Shell, client: Client) -> Shell:
 
 def test_help_names_every_command_with_a_sentence(shell: Shell) -> None:
     text = shell.run("--help")
-    for command in ("search", "get", "count", "status", "load", "create", "delete", "serve"):
+    for command in ("search", "get", "scan", "count", "status", "load", "create", "delete", "serve"):
         assert f"│ {command} " in text
     assert "VECTORFLEET_SERVER" in shell.run("search", "--help")
 
@@ -172,3 +172,32 @@ def test_help_does_not_import_grpc_numpy_or_pyarrow() -> None:
 def test_serve_without_the_node_extra_says_what_to_install(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "vectorfleet_node", None)
     assert "pip install 'vectorfleet[node]'" in shell.run("serve", code=1)
+
+
+def test_a_scan_prints_a_row_per_line(loaded: Shell) -> None:
+    lines = [json.loads(line) for line in loaded.run("scan", "things", "-f", "year >= 45", "--vectors").splitlines()]
+    assert [row["fields"]["year"] for row in lines] == [45, 46, 47, 48, 49]
+    np.testing.assert_allclose([row["vectors"]["default"] for row in lines], VECTORS[45:])
+    keys = loaded.run("scan", "things", "-o", "keys", "--limit", "3", "--page-size", "2").split()
+    assert len(keys) == len(set(keys)) == 3
+    assert len(loaded.run("scan", "things").splitlines()) == 50
+
+
+def test_rows_are_deleted_by_filter(loaded: Shell) -> None:
+    assert loaded.run("delete", "things", "--filter", "year < 10") == "deleted 10 rows\n"
+    assert loaded.json("delete", "things", "-f", "year == 10")["rows"] == 1
+    assert loaded.json("count", "things") == {"count": 39}
+    assert "one of the two" in loaded.run("delete", "things", code=2)
+    assert "one of the two" in loaded.run("delete", "things", "7", "-f", "year == 10", code=2)
+
+
+def test_a_search_has_a_threshold_and_groups(loaded: Shell) -> None:
+    query = json.dumps(VECTORS[3].tolist())
+    hits = loaded.json("search", "things", query, "--min-score", "0.9", "-k", "50")["results"][0]
+    assert hits
+    assert all(hit["score"] >= 0.9 for hit in hits)
+    groups = loaded.json("search", "things", query, "--group-by", "lang", "--group-size", "2")["results"][0]
+    assert sorted(group["group"] for group in groups) == ["de", "en"]
+    assert all(len(group["hits"]) == 2 for group in groups)
+    assert "en" in loaded.run("search", "things", query, "--group-by", "lang")
+    assert "do not go together" in loaded.run("search", "things", "--like", "3", "--group-by", "lang", code=2)
