@@ -18,6 +18,7 @@ from grpc_status import rpc_status
 from vectorfleet_node import logs
 from vectorfleet_node.api import errors
 from vectorfleet_node.api.auth import Continuation, Handler
+from vectorfleet_node.api.peers import MAX_MESSAGE_BYTES
 from vectorfleet_node.metrics import Metrics
 
 SLOW_SECONDS = 1.0
@@ -53,13 +54,15 @@ class Observe(grpc.aio.ServerInterceptor):
         given = str(metadata.get(REQUEST_ID_HEADER, ""))[:_MAX_REQUEST_ID]
         behaviour: Behaviour = handler.unary_unary
 
+        serialize: Callable[[Any], bytes] = handler.response_serializer or bytes
+
         async def observed(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
             logs.request_id.set(given or uuid.uuid4().hex)
             began = time.monotonic()
             code = grpc.StatusCode.OK
             message = ""
             try:
-                return await behaviour(request, context)
+                return sendable(serialize(await behaviour(request, context)))
             except asyncio.CancelledError:
                 code = grpc.StatusCode.CANCELLED
                 raise
@@ -73,7 +76,7 @@ class Observe(grpc.aio.ServerInterceptor):
         return grpc.unary_unary_rpc_method_handler(
             observed,
             request_deserializer=handler.request_deserializer,
-            response_serializer=handler.response_serializer,
+            response_serializer=None,  # `observed` gives bytes
         )
 
     def _record(self, method: str, code: grpc.StatusCode, message: str, seconds: float) -> None:
@@ -84,6 +87,17 @@ class Observe(grpc.aio.ServerInterceptor):
         tell(
             "call", method=method, code=code.name, seconds=round(seconds, 4), **({"error": message} if message else {})
         )
+
+
+def sendable(answer: bytes, limit: int = MAX_MESSAGE_BYTES) -> bytes:
+    """The answer, unless it is too big for gRPC, which would only say so in its own words."""
+    if len(answer) > limit:
+        message = (
+            f"the answer has {len(answer)} bytes, of {limit} allowed: ask for fewer rows, queries, output fields or "
+            "vectors at a time"
+        )
+        raise errors.ApiError(grpc.StatusCode.INVALID_ARGUMENT, message)
+    return answer
 
 
 def _bug(error: Exception, method: str) -> status_pb2.Status:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from functools import partial
 from typing import Any
 
 import grpc
@@ -12,6 +13,7 @@ from real_fleet import DIMENSIONS, NAME, RealFleet, search, vectors
 
 from vectorfleet import columns
 from vectorfleet.v1 import vectorfleet_pb2 as pb
+from vectorfleet_node.api import observe
 
 Row = tuple[np.ndarray[Any, np.dtype[np.float32]], str | None]
 
@@ -128,3 +130,16 @@ async def test_a_thousand_queries_are_answered_and_more_hits_than_fit_are_refuse
     with pytest.raises(grpc.aio.AioRpcError, match="1000 queries of 16384 hits are 16384000 hits") as caught:
         await api.Search(search(vectors(1000), k=16_384))
     assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_an_answer_that_is_too_big_for_a_message_is_refused_in_words(
+    three: RealFleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows: dict[str, Row] = {f"row-{number}": (vector, "x" * 1000) for number, vector in enumerate(vectors(40))}
+    await three.running["n0"].api.Upsert(upsert_rows(rows))
+    monkeypatch.setattr(observe, "sendable", partial(observe.sendable, limit=10_000))
+    for entry in three.running.values():
+        with pytest.raises(grpc.aio.AioRpcError, match=r"the answer has \d+ bytes, of 10000 allowed") as caught:
+            await entry.api.Search(search(vectors(1), k=40, output_fields=["lang"]))
+        assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+        assert len((await entry.api.Search(search(vectors(1), k=40))).results[0].scores) == 40
