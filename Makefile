@@ -20,7 +20,7 @@ demo: $(LOCKED) $(DEMO_LOCKED) ## Boot a cluster, install the chart, load 117,00
 	$(BIN)/python -m demo up
 
 .PHONY: test
-test: check fuzz mutants-fast sim durability e2e ## Everything: format, lint, types, layers, unit tests, hostile bytes, some mutants, the simulation, real processes that are killed, then end-to-end tests on a real Kubernetes
+test: check fuzz mutants-fast sim property durability e2e ## Everything: format, lint, types, layers, unit tests, hostile bytes, some mutants, the simulation, searches against an oracle, real processes that are killed, then end-to-end tests on a real Kubernetes
 
 ##@ While you work
 .PHONY: check
@@ -37,6 +37,10 @@ fuzz: $(LOCKED) ## Every decoder against cut, flipped and hostile bytes
 .PHONY: sim
 sim: $(LOCKED) ## Two minutes of the deterministic simulation of a shard
 	$(BIN)/python -m pytest tests/sim -q -s
+
+.PHONY: property
+property: $(LOCKED) ## Random operations and searches on a shard, each answer compared with a brute-force oracle
+	$(BIN)/python -m pytest tests/property -q -s
 
 .PHONY: soak
 soak: $(LOCKED) ## The simulation from a random seed on, SECONDS=600 long
