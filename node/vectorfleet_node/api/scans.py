@@ -174,7 +174,8 @@ def lost(cursor: peer_pb2.ScanCursor) -> ApiError:
     """The view is gone, and the caller did not agree to another."""
     message = (
         f"node {cursor.node} does not hold the view of shard {cursor.shard} at position {cursor.position} any more "
-        "(it restarted, or the scan was idle for too long): begin anew, or set `resume` to go on at a newer position"
+        "(it restarted, the scan was idle for too long, or a file was damaged): begin anew, or set `resume` to go on "
+        "at a newer position"
     )
     return ApiError(grpc.StatusCode.FAILED_PRECONDITION, message, hints(SCAN_LOST, None))
 
