@@ -126,6 +126,30 @@ async def test_with_one_replica_a_call_waits_for_the_healing_or_fails_and_is_nev
     assert await waiting == right
 
 
+async def test_a_scan_never_gives_rotten_bytes_and_goes_on_elsewhere_if_it_may(fleet: Any) -> None:
+    nodes, _ = await fleet("n0", "n1")
+    first = nodes.running["n0"]
+    right = await everything(first)
+    request = pb.ScanRequest(collection=NAME, include_vectors=True, page_size=1)
+    page = await first.api.Scan(request)
+    order = [page.rows.keys.strings[0]]
+    vectors_ = [page.rows.vectors[0].data]
+    flip(nodes.folder / "n0")  # in a block that holds all vectors
+    request.cursor, request.page_size = page.cursor, 200
+    with pytest.raises(grpc.aio.AioRpcError, match="does not hold the view") as refused:
+        await first.api.Scan(request)
+    assert refused.value.code() is grpc.StatusCode.FAILED_PRECONDITION
+    request.resume = True
+    rest = await first.api.Scan(request)
+    assert rest.resumed
+    order += rest.rows.keys.strings
+    vectors_.append(rest.rows.vectors[0].data)
+    assert order == sorted(KEYS)
+    size = len(vectors_[0])
+    expected = {key: right.vectors[0].data[at * size : (at + 1) * size] for at, key in enumerate(right.keys.strings)}
+    assert b"".join(vectors_) == b"".join(expected[key] for key in order)
+
+
 async def ready(entry: Running, node: str) -> bool:
     return (await replica_info(entry, node)).ready
 
