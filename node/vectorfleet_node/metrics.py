@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from vectorfleet_node.query.filters.documents import PARSED
+from vectorfleet_node.query.filters.masks import MASKS
 from vectorfleet_node.shard.budget import CacheBudget
 from vectorfleet_node.shard.port import ReplicaReport
 
@@ -72,6 +74,23 @@ class _CacheCollector(Collector):
         )
 
 
+class _FilterCollector(Collector):
+    """What filters keep about sealed segments; of the process, which all nodes in it share."""
+
+    def collect(self) -> Iterator[Metric]:
+        uses = CounterMetricFamily(
+            "vectorfleet_node_filter_kept_uses",
+            "Looks for a filter's mask, or a document path's values, of rows that do not change",
+            labels=["what", "outcome"],
+        )
+        held = GaugeMetricFamily("vectorfleet_node_filter_kept_bytes", "Memory of those kept", labels=["what"])
+        for what, kept in (("mask", MASKS), ("path", PARSED)):
+            uses.add_metric([what, "hit"], kept.hits)
+            uses.add_metric([what, "miss"], kept.misses)
+            held.add_metric([what], kept.bytes)
+        yield from (uses, held)
+
+
 class Metrics:
     """Collectors of one node. `reports` gives (collection, report) of every replica on it."""
 
@@ -79,6 +98,7 @@ class Metrics:
         self.registry = CollectorRegistry()
         self.registry.register(_ShardCollector(reports))
         self.registry.register(_CacheCollector(budget))
+        self.registry.register(_FilterCollector())
         self.scrubbed_bytes = Counter(
             "vectorfleet_node_scrubbed_bytes_total", "Bytes of open segments read again", registry=self.registry
         )

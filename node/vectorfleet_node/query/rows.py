@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from vectorfleet.schema import CollectionSchema
 from vectorfleet_node.query.filters import Filter
+from vectorfleet_node.query.filters.masks import mask_of
 from vectorfleet_node.query.model import Rows
 from vectorfleet_node.shard.batch import KEY_COLUMN, arrow_schema, field_column
 from vectorfleet_node.shard.view import Key, RowBlock, ShardView
@@ -37,8 +38,7 @@ def allowed(block: RowBlock, filter_: Filter | None) -> NDArray[np.bool_]:
     """(rows,) bool: live and passing the filter. port.Rotten when a column that the filter reads is damaged."""
     if filter_ is None:
         return block.live
-    block.verify_columns(filter_.columns)
-    return block.live & filter_.mask(block.rows)
+    return block.live & mask_of(block, filter_)
 
 
 def gather(

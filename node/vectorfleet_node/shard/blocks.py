@@ -21,7 +21,7 @@ from vectorfleet_node.shard.checks import SegmentFiles
 from vectorfleet_node.shard.lookup import Lookup
 from vectorfleet_node.shard.parts import Upsert, first_sequence
 from vectorfleet_node.shard.rowhash import LANES, Hashes, total
-from vectorfleet_node.shard.view import RowBlock
+from vectorfleet_node.shard.view import RowBlock, RowsIdentity
 from vectorfleet_node.storage.manifest import SegmentEntry
 from vectorfleet_node.storage.segment import KEY, SegmentRows
 
@@ -45,6 +45,7 @@ class Segment:
     indexes: Mapping[str, Index]
     files: SegmentFiles
     rebuilt: frozenset[str] = frozenset()
+    identity: RowsIdentity = field(default_factory=RowsIdentity)
 
     def with_entry(self, entry: SegmentEntry) -> Segment:
         """The same rows as another manifest has them."""
@@ -102,7 +103,9 @@ class SealedRows:
         """The block as it is now."""
         if self._part is None:
             segment, content = self.segment, self.segment.content
-            block = RowBlock(content.rows, segment.vectors, segment.indexes, self.live.copy(), True, segment.files)
+            block = RowBlock(
+                content.rows, segment.vectors, segment.indexes, self.live.copy(), True, segment.files, segment.identity
+            )
             self._part = BlockPart(
                 block, content.sequences, content.hashes, segment.entry, replace(self.lookup, live=block.live)
             )
@@ -118,6 +121,7 @@ class GrowingRows:
     _end: int = 0
     _batches: list[pa.RecordBatch] = field(default_factory=list)
     _batch_bytes: int = 0
+    _identity: RowsIdentity = field(default_factory=RowsIdentity)
     _part: BlockPart | None = None
 
     def __post_init__(self) -> None:
@@ -165,6 +169,7 @@ class GrowingRows:
             self._batches[-2:] = [pa.concat_batches(self._batches[-2:])]
         self._batch_bytes = sum(int(batch.nbytes) for batch in self._batches)
         self._end += count
+        self._identity = RowsIdentity()
         self._part = None
         return count
 
@@ -184,6 +189,7 @@ class GrowingRows:
         kept = np.searchsorted(self._sequences[: self._end], np.uint64(first_sequence(position + 1)))
         if kept > self._start:
             self._start = int(kept)
+            self._identity = RowsIdentity()
             self._part = None
 
     def part(self) -> BlockPart:
@@ -195,6 +201,6 @@ class GrowingRows:
                 vector.name: ExactIndex(vectors[vector.name], vector.metric) for vector in self.collection.vectors
             }
             rows = pa.Table.from_batches(self._batches).slice(self._start)
-            block = RowBlock(rows, vectors, indexes, self._live[span].copy(), sealed=False)
+            block = RowBlock(rows, vectors, indexes, self._live[span].copy(), sealed=False, identity=self._identity)
             self._part = BlockPart(block, self._sequences[span], self._hashes[span], None, None)
         return self._part

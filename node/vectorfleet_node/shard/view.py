@@ -24,6 +24,10 @@ class RowCheck(Protocol):
         """See `RowBlock.verify_columns`."""
 
 
+class RowsIdentity:
+    """Stands for rows that never change, whichever of them live; what is known of them goes when it does."""
+
+
 @dataclass(frozen=True)
 class RowBlock:
     """Rows that are searched together: a sealed segment, or the growing rows.
@@ -35,6 +39,7 @@ class RowBlock:
     live: (rows,) bool, False where a newer version or a deletion superseded the row.
     sealed: False for the growing rows.
     check: None when the rows are in memory only.
+    identity: the same for all blocks of exactly these rows; None when nobody may remember anything about them.
     """
 
     rows: pa.Table
@@ -43,6 +48,7 @@ class RowBlock:
     live: NDArray[np.bool_]
     sealed: bool
     check: RowCheck | None = None
+    identity: RowsIdentity | None = None
 
     def verify(self, rows: NDArray[np.int64], fields: Iterable[str], vectors: Iterable[str]) -> None:
         """Checks what is on the disk of these rows' fields and vectors, block by block, before it is given to anybody.

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vectorfleet import AlreadyExists, AsyncClient, Client, InvalidArgument, NotFound, from_arrays
+from vectorfleet import AlreadyExists, AsyncClient, Client, InvalidArgument, Json, NotFound, from_arrays
 
 ROWS = 3000
 VECTORS = np.random.default_rng(5).standard_normal((ROWS, 24), dtype=np.float32)
@@ -127,3 +127,24 @@ def test_a_restarted_node_has_everything(tmp_path: Path) -> None:
     with serving(tmp_path / "data") as address, Client(address) as client:
         assert client.count("things") == ROWS
         assert client.search("things", VECTORS[:20], k=5).hits == before
+
+
+def test_arrays_and_documents_are_written_filtered_read_and_there_after_a_restart(tmp_path: Path) -> None:
+    types = {"tags": "StringArray", "years": "Int64Array", "weights": "Float64Array", "meta": "Json"}
+    fields = {
+        "tags": [["a", "b"], [], None],
+        "years": [[2020, 2024], None, []],
+        "weights": [[0.5], [1, 2.5], None],
+        "meta": [{"author": {"name": "Ada"}, "pages": [10]}, Json(["x"]), None],
+    }
+    expected = [{name: values[row] for name, values in fields.items()} for row in range(3)]
+    expected[1]["meta"] = ["x"]
+    with serving(tmp_path / "data") as address, Client(address) as client:
+        client.create_collection("papers", 4, fields=types, key="Int64")
+        client.upsert("papers", [0, 1, 2], np.eye(3, 4, dtype=np.float32), fields=fields)
+        assert [row.fields for row in client.get("papers", [0, 1, 2], output_fields=["*"])] == expected
+    with serving(tmp_path / "data") as address, Client(address) as client:
+        found = client.search("papers", np.eye(1, 4, dtype=np.float32), k=3, output_fields=["*"], consistency="Strong")
+        assert {hit.key: hit.fields for hit in found.hits[0]} == dict(enumerate(expected))
+        passing = "contains(tags, 'b') and meta.author.name == 'Ada' and length(years) > 1"
+        assert client.count("papers", filter=passing) == 1

@@ -79,3 +79,12 @@ def test_text_keys_do_not_fit_a_collection_of_numbers(client: Client) -> None:
 def test_numbers_that_cannot_be_are_refused(client: Client, arguments: dict[str, int]) -> None:
     with pytest.raises(InvalidArgument, match=next(iter(arguments))):
         client.load("things", from_arrays(VECTORS), **arguments)  # type: ignore[arg-type]
+
+
+def test_arrays_and_documents_are_loaded_by_the_types_of_the_collection(client: Client) -> None:
+    client.create_collection("papers", 3, fields={"weights": "Float64Array", "meta": "Json"})
+    fields = {"weights": [[1], [], None], "meta": [{"a": 1}, ["x"], 3]}
+    client.load("papers", from_arrays(VECTORS[:3], fields=fields), batch_size=1)
+    rows = client.get("papers", ["0", "1", "2"], output_fields=["*"])
+    assert [row.fields["weights"] for row in rows] == fields["weights"]
+    assert [row.fields["meta"] for row in rows] == fields["meta"]

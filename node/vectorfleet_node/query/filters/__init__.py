@@ -12,21 +12,23 @@ from numpy.typing import NDArray
 
 from vectorfleet.schema import CollectionSchema
 from vectorfleet_node.query.filters.binding import Binder
+from vectorfleet_node.query.filters.documents import Source
 from vectorfleet_node.query.filters.expression import Expression, columns_of
 from vectorfleet_node.query.filters.syntax import parse
+from vectorfleet_node.shard.view import RowsIdentity
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Filter:
-    """A compiled filter. columns: those that it reads, in order."""
+    """A compiled filter, equal to itself only. columns: those that it reads, in order."""
 
     text: str
     expression: Expression
     columns: tuple[str, ...]
 
-    def mask(self, rows: pa.Table) -> NDArray[np.bool_]:
-        """(rows,) bool: the rows for which the filter is true (neither false nor null)."""
-        passed: NDArray[np.bool_] = self.expression.values(rows).fill_null(False).to_numpy()
+    def mask(self, rows: pa.Table, identity: RowsIdentity | None = None) -> NDArray[np.bool_]:
+        """(rows,) bool: the rows for which the filter is true (neither false nor null). identity: of these rows."""
+        passed: NDArray[np.bool_] = self.expression.values(Source(rows, identity)).fill_null(False).to_numpy()
         return passed
 
 

@@ -2,12 +2,12 @@
 
 Used by `filters.compile_filter`. The trap is a lossy cast: Arrow would compare Int64 with Float64 in Float64, so a
 literal is turned into its column's type here, or refused, and two columns are compared only when their types are
-equal.
+equal. A path into documents has no type of its own: `paths` compares what is there with a literal of any type.
 """
 
 from __future__ import annotations
 
-import json
+from dataclasses import dataclass
 from typing import Final
 
 import pyarrow as pa
@@ -15,17 +15,33 @@ import pyarrow as pa
 from vectorfleet.schema import CollectionSchema, FieldType
 from vectorfleet_node.query.errors import FilterError
 from vectorfleet_node.query.filters import expression as ex
-from vectorfleet_node.query.filters import syntax
-from vectorfleet_node.shard.batch import KEY_COLUMN
+from vectorfleet_node.query.filters import paths, syntax
+from vectorfleet_node.query.filters.literals import converted, shown
+from vectorfleet_node.shard.batch import FIELD_TYPES, KEY_COLUMN
 
-_ARROW: Final = {
-    FieldType.STRING: pa.string(),
-    FieldType.INT64: pa.int64(),
-    FieldType.FLOAT64: pa.float64(),
-    FieldType.BOOL: pa.bool_(),
+_ELEMENTS: Final = {
+    FieldType.STRING_ARRAY: FieldType.STRING,
+    FieldType.INT64_ARRAY: FieldType.INT64,
+    FieldType.FLOAT64_ARRAY: FieldType.FLOAT64,
 }
-_SHOWN: Final = 40  # characters of a literal that an error repeats
-_INT64: Final = range(-(2**63), 2**63)
+_FUNCTIONS: Final = {
+    "exists": "exists(field)",
+    "length": "length(array)",
+    "contains": "contains(array, value)",
+    "contains_any": "contains_any(array, [values])",
+    "contains_all": "contains_all(array, [values])",
+}
+
+
+@dataclass(frozen=True)
+class _Value:
+    """Something that has a value for each row. text: as an error calls it. path: None unless it is in a document."""
+
+    column: int
+    text: str
+    kind: FieldType
+    expression: ex.Expression
+    place: paths.Place | None = None
 
 
 class Binder:
@@ -47,13 +63,11 @@ class Binder:
                 links = tuple(self._compare(left, operator, right) for left, operator, right in pairs)
                 return links[0] if len(links) == 1 else ex.All(links)
             case syntax.Membership(operand, values):
-                return self._one_of(self._field(operand, "in"), values)
+                return self._one_of(self._left(operand, "in"), values)
             case syntax.Like(operand, pattern):
-                name = self._field(operand, "like")
-                self._require(name, FieldType.STRING, "like")
-                return ex.Matches(ex.Column(name.name), pattern)
+                return self._like(self._left(operand, "like"), pattern)
             case syntax.IsNull(operand):
-                return ex.Missing(ex.Column(self._field(operand, "is null").name))
+                return ex.Missing(self._left(operand, "is null").expression)
             case syntax.Flag(operand):
                 return self._flag(operand)
 
@@ -65,71 +79,124 @@ class Binder:
             raise FilterError(name.column, f"there is no field {name.name!r}; the fields are {known}")
         return self._types[name.name]
 
-    def _field(self, operand: syntax.Operand, operator: str) -> syntax.Name:
-        if isinstance(operand, syntax.Literal):
-            raise FilterError(operand.column, f"left of `{operator}` stands {_shown(operand)}; a field has to")
-        self._type(operand)
-        return operand
+    def _value(self, operand: syntax.Name | syntax.Call) -> _Value:
+        if isinstance(operand, syntax.Call):
+            if operand.function != "length":
+                self._check_function(operand)
+                raise FilterError(operand.column, f"`{operand.function}` is true or false by itself; compare nothing")
+            array = self._array(operand, 1)
+            return _Value(operand.column, f"length({array.text})", FieldType.INT64, ex.Length(array.expression))
+        kind = self._type(operand)
+        if kind is FieldType.JSON:
+            place = paths.Place(operand.name, operand.path)
+            return _Value(operand.column, operand.name, kind, place.anything, place)
+        if operand.path:
+            raise FilterError(operand.column, f"{operand.name} is {kind}; only a Json field has paths")
+        return _Value(operand.column, operand.name, kind, ex.Column(operand.name))
 
-    def _require(self, name: syntax.Name, wanted: FieldType, what: str) -> None:
-        if self._type(name) is not wanted:
-            raise FilterError(name.column, f"{name.name} is {self._type(name)}; `{what}` needs {wanted}")
+    def _left(self, operand: syntax.Operand, operator: str) -> _Value:
+        if isinstance(operand, syntax.Literal):
+            raise FilterError(operand.column, f"left of `{operator}` stands {shown(operand)}; a field has to")
+        return self._value(operand)
 
     def _flag(self, operand: syntax.Operand) -> ex.Expression:
         if isinstance(operand, syntax.Literal):
-            raise FilterError(operand.column, f"{_shown(operand)} stands alone; compare a field with it")
-        if self._type(operand) is not FieldType.BOOL:
-            problem = f"{operand.name} is {self._type(operand)} and stands alone; compare it with something"
-            raise FilterError(operand.column, problem)
-        return ex.Column(operand.name)
+            raise FilterError(operand.column, f"{shown(operand)} stands alone; compare a field with it")
+        if isinstance(operand, syntax.Call) and operand.function != "length":
+            return self._predicate(operand)
+        value = self._value(operand)
+        if value.place is not None:
+            return value.place.part("bools")
+        if value.kind is not FieldType.BOOL:
+            problem = f"{value.text} is {value.kind} and stands alone; compare it with something"
+            raise FilterError(value.column, problem + _array_hint(value.kind))
+        return value.expression
 
-    def _one_of(self, name: syntax.Name, values: tuple[syntax.Literal, ...]) -> ex.Expression:
-        kind = self._type(name)
-        options = [_converted(name.name, kind, value) for value in values]
-        if 0.0 in options and kind is FieldType.FLOAT64:
+    def _like(self, value: _Value, pattern: str) -> ex.Expression:
+        if value.place is not None:
+            return ex.Matches(value.place.part("strings"), pattern)
+        if value.kind is not FieldType.STRING:
+            raise FilterError(value.column, f"{value.text} is {value.kind}; `like` needs String")
+        return ex.Matches(value.expression, pattern)
+
+    def _one_of(self, value: _Value, literals: tuple[syntax.Literal, ...]) -> ex.Expression:
+        if value.place is not None:
+            return paths.one_of(value.place, literals)
+        self._check_scalar(value)
+        options = [converted(value.text, value.kind, literal) for literal in literals]
+        if 0.0 in options and value.kind is FieldType.FLOAT64:
             options += [0.0, -0.0]  # equal to a comparison, two values to Arrow's set
-        return ex.OneOf(ex.Column(name.name), pa.array(options, _ARROW[kind]))
+        return ex.OneOf(value.expression, pa.array(options, FIELD_TYPES[value.kind]))
 
     def _compare(self, left: syntax.Operand, operator: str, right: syntax.Operand) -> ex.Expression:
-        match left, right:
-            case syntax.Name(), syntax.Name():
-                self._check_order(left, operator)
-                self._require(right, self._type(left), f"{left.name} {operator} {right.name}")
-                return ex.Compare(ex.Column(left.name), operator, ex.Column(right.name))
-            case syntax.Name(), syntax.Literal():
-                return ex.Compare(ex.Column(left.name), operator, self._constant(left, operator, right))
-            case syntax.Literal(), syntax.Name():
-                return ex.Compare(self._constant(right, operator, left), operator, ex.Column(right.name))
-            case _:
+        if isinstance(left, syntax.Literal):
+            if isinstance(right, syntax.Literal):
                 raise FilterError(left.column, f"`{operator}` stands between two constants; one has to be a field")
+            return self._with_constant(self._value(right), paths.TURNED[operator], left)
+        first = self._value(left)
+        if isinstance(right, syntax.Literal):
+            return self._with_constant(first, operator, right)
+        second = self._value(right)
+        for value in (first, second):
+            if value.place is not None:
+                raise FilterError(value.column, f"{value.text} is Json; it can be compared with constants only")
+        self._check_order(first, operator)
+        if second.kind is not first.kind:
+            needed = f"`{first.text} {operator} {second.text}` needs {first.kind}"
+            raise FilterError(second.column, f"{second.text} is {second.kind}; {needed}")
+        return ex.Compare(first.expression, operator, second.expression)
 
-    def _constant(self, name: syntax.Name, operator: str, literal: syntax.Literal) -> ex.Expression:
-        self._check_order(name, operator)
-        kind = self._type(name)
-        return ex.Constant(pa.scalar(_converted(name.name, kind, literal), _ARROW[kind]))
+    def _with_constant(self, value: _Value, operator: str, literal: syntax.Literal) -> ex.Expression:
+        if value.place is not None:
+            return paths.compare(value.place, operator, literal)
+        self._check_order(value, operator)
+        scalar = pa.scalar(converted(value.text, value.kind, literal), FIELD_TYPES[value.kind])
+        return ex.Compare(value.expression, operator, ex.Constant(scalar))
 
-    def _check_order(self, name: syntax.Name, operator: str) -> None:
-        if self._type(name) is FieldType.BOOL and operator not in ("==", "!="):
-            raise FilterError(name.column, f"{name.name} is Bool; it can be compared by == and !=, not by {operator}")
+    def _check_order(self, value: _Value, operator: str) -> None:
+        self._check_scalar(value)
+        if value.kind is FieldType.BOOL and operator not in ("==", "!="):
+            raise FilterError(value.column, f"{value.text} is Bool; it can be compared by == and !=, not by {operator}")
 
+    def _check_scalar(self, value: _Value) -> None:
+        if value.kind in _ELEMENTS:
+            problem = f"{value.text} is {value.kind} and is not compared as a whole"
+            raise FilterError(value.column, problem + _array_hint(value.kind))
 
-def _shown(literal: syntax.Literal) -> str:
-    text = json.dumps(literal.value, ensure_ascii=False)
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+    def _check_function(self, call: syntax.Call) -> None:
+        if call.function not in _FUNCTIONS:
+            known = ", ".join(_FUNCTIONS.values())
+            raise FilterError(call.column, f"there is no function {call.function!r}; the functions are {known}")
 
+    def _predicate(self, call: syntax.Call) -> ex.Expression:
+        self._check_function(call)
+        if call.function == "exists":
+            field = self._argument(call, 1)
+            return ex.Negation(ex.Missing(field.expression))
+        array = self._array(call, 2)
+        given = call.arguments[1]
+        if call.function == "contains" and isinstance(given, syntax.Literal):
+            given = (given,)
+        elif call.function == "contains" or not isinstance(given, tuple):
+            raise FilterError(call.column, f"the arguments do not fit; write {_FUNCTIONS[call.function]}")
+        kind = _ELEMENTS[array.kind]
+        options = [converted(f"an element of {array.text}", kind, literal) for literal in given]
+        every = call.function == "contains_all"
+        return ex.Contains(array.expression, pa.array(options, FIELD_TYPES[kind]), every)
 
-def _converted(name: str, kind: FieldType, literal: syntax.Literal) -> bool | int | float | str:
-    """The literal's value in type `kind`. FilterError when that would change it (an int may round to Float64)."""
-    value = literal.value
-    if kind is FieldType.BOOL and isinstance(value, bool):
+    def _argument(self, call: syntax.Call, count: int) -> _Value:
+        """The field that a function's first argument has to be."""
+        if len(call.arguments) != count or not isinstance(call.arguments[0], syntax.Name):
+            raise FilterError(call.column, f"the arguments do not fit; write {_FUNCTIONS[call.function]}")
+        return self._value(call.arguments[0])
+
+    def _array(self, call: syntax.Call, count: int) -> _Value:
+        value = self._argument(call, count)
+        if value.kind not in _ELEMENTS:
+            allowed = ", ".join(_ELEMENTS)
+            raise FilterError(value.column, f"{value.text} is {value.kind}; `{call.function}` needs one of {allowed}")
         return value
-    if kind is FieldType.STRING and isinstance(value, str):
-        return value
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        if kind is FieldType.FLOAT64 and abs(value) <= 1.7e308:
-            return float(value)
-        if kind is FieldType.INT64 and value == int(value):
-            if int(value) in _INT64:
-                return int(value)
-            raise FilterError(literal.column, f"{name} is Int64; {_shown(literal)} is out of its range")
-    raise FilterError(literal.column, f"{name} is {kind} and cannot be compared with {_shown(literal)}")
+
+
+def _array_hint(kind: FieldType) -> str:
+    return "; there are contains, contains_any, contains_all and length" if kind in _ELEMENTS else ""

@@ -10,8 +10,12 @@ from dataclasses import dataclass
 from functools import reduce
 from typing import Any, Final, Protocol
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from vectorfleet_node.query.filters.documents import Part, Path, Source
 
 Values = Any  # pa.ChunkedArray, or pa.Scalar for a literal; pyarrow has no types of its own
 _COMPARE: Final[dict[str, Callable[[Values, Values], Values]]] = {
@@ -27,8 +31,8 @@ _COMPARE: Final[dict[str, Callable[[Values, Values], Values]]] = {
 class Expression(Protocol):
     """Something with a value for each row."""
 
-    def values(self, rows: pa.Table) -> Values:
-        """The values for `rows`: a chunked array as long as the table, or a scalar."""
+    def values(self, rows: Source) -> Values:
+        """The values for `rows`: a chunked array as long as their table, or a scalar."""
 
 
 @dataclass(frozen=True)
@@ -37,9 +41,22 @@ class Column:
 
     name: str
 
-    def values(self, rows: pa.Table) -> Values:
+    def values(self, rows: Source) -> Values:
         """See Expression."""
-        return rows[self.name]
+        return rows.table[self.name]
+
+
+@dataclass(frozen=True)
+class InDocument:
+    """What stands at a path of a column of JSON documents, if it is of one type; null otherwise."""
+
+    name: str
+    path: Path
+    part: Part
+
+    def values(self, rows: Source) -> Values:
+        """See Expression."""
+        return rows.found(self.name, self.path).part(self.part)
 
 
 @dataclass(frozen=True)
@@ -48,7 +65,7 @@ class Constant:
 
     scalar: pa.Scalar
 
-    def values(self, rows: pa.Table) -> Values:
+    def values(self, rows: Source) -> Values:
         """See Expression."""
         return self.scalar
 
@@ -61,7 +78,7 @@ class Compare:
     operator: str
     right: Expression
 
-    def values(self, rows: pa.Table) -> Values:
+    def values(self, rows: Source) -> Values:
         """See Expression."""
         return _COMPARE[self.operator](self.left.values(rows), self.right.values(rows))
 
@@ -73,10 +90,64 @@ class OneOf:
     operand: Expression
     options: pa.Array
 
-    def values(self, rows: pa.Table) -> Values:
+    def values(self, rows: Source) -> Values:
         """See Expression."""
         operand = self.operand.values(rows)
         return pc.if_else(pc.is_valid(operand), pc.is_in(operand, value_set=self.options), None)
+
+
+@dataclass(frozen=True)
+class First:
+    """The first of several values that is not null."""
+
+    terms: tuple[Expression, ...]
+
+    def values(self, rows: Source) -> Values:
+        """See Expression."""
+        return pc.coalesce(*(term.values(rows) for term in self.terms))
+
+
+@dataclass(frozen=True)
+class Length:
+    """How many elements an array has, as int64; null for null."""
+
+    operand: Expression
+
+    def values(self, rows: Source) -> Values:
+        """See Expression."""
+        return pc.list_value_length(self.operand.values(rows)).cast(pa.int64())
+
+
+@dataclass(frozen=True)
+class Contains:
+    """Whether an array has one of the options, or every one of them; null for null.
+
+    options: without nulls, in the type of the elements. Both zeros are equal.
+    """
+
+    operand: Expression
+    options: pa.Array
+    every: bool
+
+    def values(self, rows: Source) -> Values:
+        """See Expression."""
+        options = pc.unique(_one_zero(self.options))
+        chunks = [self._of(chunk, options) for chunk in self.operand.values(rows).chunks]
+        return pa.chunked_array(chunks, pa.bool_())
+
+    def _of(self, lists: pa.Array, options: pa.Array) -> pa.Array:
+        lengths = pc.list_value_length(lists).fill_null(0).to_numpy(zero_copy_only=False)
+        row_of = np.repeat(np.arange(len(lists)), lengths)
+        found = pc.index_in(_one_zero(lists.flatten()), options)
+        here = found.is_valid().to_numpy(zero_copy_only=False)
+        pairs = row_of[here] * max(len(options), 1) + found.drop_null().to_numpy().astype(np.int64)
+        different: NDArray[np.int64] = np.bincount(np.unique(pairs) // max(len(options), 1), minlength=len(lists))
+        enough = different >= (len(options) if self.every else 1)
+        return pa.array(enough, mask=lists.is_null().to_numpy(zero_copy_only=False))
+
+
+def _one_zero(values: pa.Array) -> pa.Array:
+    return pc.add(values, 0.0) if pa.types.is_floating(values.type) else values
 
 
 @dataclass(frozen=True)
@@ -86,7 +157,7 @@ class Matches:
     operand: Expression
     pattern: str
 
-    def values(self, rows: pa.Table) -> Values:
+    def values(self, rows: Source) -> Values:
         """See Expression."""
         return pc.match_like(self.operand.values(rows), self.pattern)
 
@@ -97,7 +168,7 @@ class Missing:
 
     operand: Expression
 
-    def values(self, rows: pa.Table) -> Values:
+    def values(self, rows: Source) -> Values:
         """See Expression."""
         return pc.is_null(self.operand.values(rows))
 
@@ -108,7 +179,7 @@ class Negation:
 
     term: Expression
 
-    def values(self, rows: pa.Table) -> Values:
+    def values(self, rows: Source) -> Values:
         """See Expression."""
         return pc.invert(self.term.values(rows))
 
@@ -119,7 +190,7 @@ class All:
 
     terms: tuple[Expression, ...]
 
-    def values(self, rows: pa.Table) -> Values:
+    def values(self, rows: Source) -> Values:
         """See Expression."""
         return reduce(pc.and_kleene, (term.values(rows) for term in self.terms))
 
@@ -130,7 +201,7 @@ class Either:
 
     terms: tuple[Expression, ...]
 
-    def values(self, rows: pa.Table) -> Values:
+    def values(self, rows: Source) -> Values:
         """See Expression."""
         return reduce(pc.or_kleene, (term.values(rows) for term in self.terms))
 
@@ -138,12 +209,14 @@ class Either:
 def columns_of(expression: Expression) -> frozenset[str]:
     """The columns that an expression reads."""
     match expression:
-        case Column(name):
+        case Column(name) | InDocument(name):
             return frozenset([name])
         case Compare(left, _, right):
             return columns_of(left) | columns_of(right)
         case OneOf(operand) | Matches(operand) | Missing(operand) | Negation(operand):
             return columns_of(operand)
-        case All(terms) | Either(terms):
+        case Length(operand) | Contains(operand):
+            return columns_of(operand)
+        case All(terms) | Either(terms) | First(terms):
             return frozenset[str]().union(*map(columns_of, terms))
     return frozenset()

@@ -31,15 +31,23 @@ _GRAMMAR: Final = r"""
     | operand (COMPARISON operand)+ -> comparison
     | operand _IN list -> membership
     | operand _NOT _IN list -> no_membership
+    | operand _BETWEEN operand _AND operand -> between
+    | operand _NOT _BETWEEN operand _AND operand -> no_between
     | operand _LIKE STRING -> like
     | operand _NOT _LIKE STRING -> unlike
     | operand _IS _NULL -> null
     | operand _IS _NOT _NULL -> no_null
     | operand -> flag
 list: "[" "]" | "[" literal ("," literal)* "]"
-?operand: NAME -> field
-    | QUOTED_NAME -> quoted_field
+?operand: place
     | literal
+    | NAME "(" (argument ("," argument)*)? ")" -> call
+?argument: place | literal | list
+?place: NAME step* -> field
+    | QUOTED_NAME step* -> quoted_field
+?step: "." NAME -> member
+    | "[" STRING "]" -> quoted_member
+    | "[" NUMBER "]" -> element
 ?literal: NUMBER -> number
     | STRING -> string
     | TRUE -> true
@@ -49,6 +57,7 @@ _OR.2: /or\b/i
 _AND.2: /and\b/i
 _NOT.2: /not\b/i
 _IN.2: /in\b/i
+_BETWEEN.2: /between\b/i
 _LIKE.2: /like\b/i
 _IS.2: /is\b/i
 _NULL.2: /null\b/i
@@ -71,6 +80,7 @@ _SPOKEN: Final = {  # in the order in which an error lists them
     "_AND": "and",
     "_NOT": "not",
     "_IN": "in",
+    "_BETWEEN": "between",
     "_LIKE": "like",
     "_IS": "is",
     "_NULL": "null",
@@ -82,6 +92,7 @@ _SPOKEN: Final = {  # in the order in which an error lists them
     "LSQB": "[",
     "RSQB": "]",
     "COMMA": "a comma",
+    "DOT": "a path",
     "$END": "the end of the filter",
 }
 _ESCAPES: Final = {"n": "\n", "t": "\t", "r": "\r", "\\": "\\", '"': '"', "'": "'"}
@@ -90,10 +101,11 @@ _ESCAPE: Final = re.compile(r"\\(u[0-9a-fA-F]{4}|.)", re.DOTALL)
 
 @dataclass(frozen=True)
 class Name:
-    """A field or `key`."""
+    """A field or `key`. path: where in a document; names of members and numbers of elements."""
 
     column: int
     name: str
+    path: tuple[str | int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -104,7 +116,16 @@ class Literal:
     value: bool | int | float | str
 
 
-Operand = Name | Literal
+@dataclass(frozen=True)
+class Call:
+    """`function(arguments)`; the name in lower case, a list as a tuple."""
+
+    column: int
+    function: str
+    arguments: tuple[Name | Literal | tuple[Literal, ...], ...]
+
+
+Operand = Name | Literal | Call
 
 
 @dataclass(frozen=True)
@@ -229,6 +250,12 @@ class _Builder(Transformer[Token, Node]):
     def no_membership(self, operand: Operand, values: tuple[Literal, ...]) -> Node:
         return Not(Membership(operand, values), 1)
 
+    def between(self, operand: Operand, low: Operand, high: Operand) -> Node:
+        return Comparison((low, operand, high), ("<=", "<="))
+
+    def no_between(self, operand: Operand, low: Operand, high: Operand) -> Node:
+        return Not(self.between(operand, low, high), 1)
+
     def like(self, operand: Operand, pattern: Token) -> Node:
         return Like(operand, _unquoted(pattern))
 
@@ -244,11 +271,25 @@ class _Builder(Transformer[Token, Node]):
     def flag(self, operand: Operand) -> Node:
         return Flag(operand)
 
-    def field(self, token: Token) -> Operand:
-        return Name(_column(token), str(token))
+    def field(self, token: Token, *steps: str | int) -> Operand:
+        return Name(_column(token), str(token), steps)
 
-    def quoted_field(self, token: Token) -> Operand:
-        return Name(_column(token), str(token)[1:-1])
+    def quoted_field(self, token: Token, *steps: str | int) -> Operand:
+        return Name(_column(token), str(token)[1:-1], steps)
+
+    def member(self, token: Token) -> str:
+        return str(token)
+
+    def quoted_member(self, token: Token) -> str:
+        return _unquoted(token)
+
+    def element(self, token: Token) -> int:
+        if not token.isdigit():
+            raise FilterError(_column(token), f"{token} is no element of an array; they are counted 0, 1, 2, …")
+        return int(_number(token))
+
+    def call(self, token: Token, *arguments: Any) -> Operand:
+        return Call(_column(token), token.lower(), arguments)
 
     def number(self, token: Token) -> Operand:
         return Literal(_column(token), _number(token))

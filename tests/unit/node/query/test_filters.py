@@ -65,6 +65,8 @@ def naive(node: syntax.Node, row: dict[str, Any]) -> bool | None:
             )
         case syntax.IsNull(operand):
             return value(operand) is None
+        case syntax.Flag(syntax.Call(_, _, (syntax.Name(_, name), *_))):
+            return row[name] is not None
         case syntax.Flag(operand):
             return value(operand)
 
@@ -140,6 +142,8 @@ class Writer:
             f"{literal} {self.operator()} {name}",
             f"{literal} {self.operator()} {name} {self.operator()} {self.rng.choice(self.LITERALS[field])}",
             f"{name} {negation}in [{values}]",
+            f"{name} {negation}between {literal} {self.keyword('and')} {self.rng.choice(self.LITERALS[field])}",
+            f"{negation}exists({name})",
             f"{name} is {negation}null",
             f"{self.rng.choice(['lang', 'key'])} {negation}like {self.rng.choice(self.PATTERNS)}",
             f"lang {self.operator()} key",
@@ -186,7 +190,7 @@ def test_a_table_of_no_rows_and_one_of_many_chunks_have_masks() -> None:
     [
         ("", 1, "the filter ends here, expected a field"),
         ("year >=", 8, "the filter ends here, expected a field, a number, a string, true, false"),
-        ("year = 4", 6, "found '= 4', expected or, and, not, in, like, is, a comparison (== != < <= > >=)"),
+        ("year = 4", 6, "found '= 4', expected or, and, not, in, between, like, is, a comparison (== != < <= > >=)"),
         ("(year > 4", 10, "expected or, and, a comparison (== != < <= > >=), )"),
         ("year > 4 lang", 10, "found 'lang'"),
         ("year > 3\n and & open", 15, "found '& open'"),
@@ -214,6 +218,14 @@ def test_a_table_of_no_rows_and_one_of_many_chunks_have_masks() -> None:
         ("lang", 1, "lang is String and stands alone; compare it with something"),
         ("true", 1, "true stands alone; compare a field with it"),
         ("not " * 70 + "open", 1, "nested more than 64 deep"),
+        ("year between 3", 15, "the filter ends here, expected and"),
+        ("year between 'a' and 4", 14, 'year is Int64 and cannot be compared with "a"'),
+        ("year.a == 3", 1, "year is Int64; only a Json field has paths"),
+        ("lang[0] == 'a'", 1, "lang is String; only a Json field has paths"),
+        ("size(lang) > 3", 1, "there is no function 'size'; the functions are exists(field), length(array), contains("),
+        ("contains(lang, 'a')", 10, "lang is String; `contains` needs one of StringArray, Int64Array, Float64Array"),
+        ("open and exists('a')", 10, "the arguments do not fit; write exists(field)"),
+        ("exists(lang) == true", 1, "`exists` is true or false by itself; compare nothing"),
         ("x" * 20_000, 16_385, "the filter has 20000 characters; at most 16384 are allowed"),
     ],
 )  # fmt: skip
@@ -229,8 +241,30 @@ def test_a_keyword_can_be_a_field_in_backticks() -> None:
     assert syntax.parse("`in` in [1]") == syntax.Membership(syntax.Name(1, "in"), (syntax.Literal(10, 1),))
 
 
-KEYWORDS = ["not", "and", "or", "in", "is", "null", "like", "true", "lang", "year", "open", "key"]
-SYMBOLS = ["(", ")", "[", "]", ",", "==", "<", ">=", "'en'", '"', "`", "\\", "5", "-2.5e3", "&", "\x00", "é"]
+KEYWORDS = ["not", "and", "or", "in", "is", "null", "like", "between", "true", "lang", "year", "open", "key"]
+SYMBOLS = [
+    "(",
+    ")",
+    "[",
+    "]",
+    ",",
+    ".",
+    "exists(",
+    "length",
+    "contains",
+    "==",
+    "<",
+    ">=",
+    "'en'",
+    '"',
+    "`",
+    "\\",
+    "5",
+    "-2.5e3",
+    "&",
+    "\x00",
+    "é",
+]
 TOKENS = st.sampled_from(KEYWORDS + SYMBOLS)
 
 

@@ -35,6 +35,7 @@ SCHEMA = CollectionSchema(
         FieldSchema(name="year", type=FieldType.INT64),
         FieldSchema(name="score", type=FieldType.FLOAT64),
         FieldSchema(name="flag", type=FieldType.BOOL),
+        FieldSchema(name="tags", type=FieldType.STRING_ARRAY),
     ),
     shards=1,
 )
@@ -45,6 +46,7 @@ COLUMNS = {
     "year": pa.array([None if number % 5 == 0 else number for number in range(ROWS)], pa.int64()),
     "score": pa.array([number / 3 for number in range(ROWS)]),
     "flag": pa.array([number % 2 == 0 for number in range(ROWS)]),
+    "tags": pa.array([None if number % 3 == 1 else ["tag", f"of {number}"] for number in range(ROWS)]),
 }
 VECTORS = np.random.default_rng(5).standard_normal((ROWS, DIMENSIONS), np.float32)
 
@@ -88,6 +90,12 @@ class SealedView:
                 assert rest[0] is not None
                 spans += [values + 4 * row, values + 4 * row + 7]
                 spans += [rest[0] + int(offsets[row])] if offsets[row + 1] > offsets[row] else []
+            case "tags":
+                lists, offsets = (np.frombuffer(chunk.buffers()[each], np.int32) for each in (1, 3))
+                first, last = int(lists[row]), int(lists[row + 1]) - 1
+                inner, text = chunk.buffers()[3].address - base, chunk.buffers()[4].address - base
+                spans += [values + 4 * row, values + 4 * row + 7]
+                spans += [inner + 4 * first, inner + 4 * last + 7, text + int(offsets[first])] if last >= first else []
             case "flag":
                 spans.append(values + row // 8)
             case _:
@@ -191,7 +199,13 @@ def test_any_offset_of_an_array_is_verified_where_it_is(view: SealedView) -> Non
                 sliced.verify(np.array([3]), (name,), ())
 
 
-FILTERS = {"text": "text like 'text%'", "year": "year > 5", "score": "score < 100.0", "flag": "not flag"}
+FILTERS = {
+    "text": "text like 'text%'",
+    "year": "year > 5",
+    "score": "score < 100.0",
+    "flag": "not flag",
+    "tags": "contains(tags, 'tag')",
+}
 
 
 @pytest.mark.parametrize("name", FIELDS)

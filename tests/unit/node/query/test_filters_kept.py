@@ -1,0 +1,143 @@
+"""What filters keep: answers are the same with and without, memory is bounded, and damage is told when it matters."""
+
+from __future__ import annotations
+
+import gc
+import random
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from views import View, block, schema
+
+from vectorfleet_node.query.filters import compile_filter
+from vectorfleet_node.query.filters.kept import Kept
+from vectorfleet_node.query.filters.masks import MASKS, mask_of
+from vectorfleet_node.query.rows import count
+from vectorfleet_node.shard.port import Rotten
+from vectorfleet_node.shard.view import RowBlock, RowsIdentity
+
+SCHEMA = schema()
+ROWS = 1001
+YEARS = [None if row % 7 == 0 else row for row in range(ROWS)]
+
+
+class Disk:
+    """Counts the checks of columns; rotten: whether they fail."""
+
+    def __init__(self) -> None:
+        self.checks = 0
+        self.rotten = False
+
+    def verify(self, *_: object) -> None:
+        raise AssertionError("no row is read")
+
+    def verify_columns(self, *_: object) -> None:
+        self.checks += 1
+        if self.rotten:
+            raise Rotten("1-a-b.rows is damaged")
+
+
+def sealed(check: Disk | None = None, identity: RowsIdentity | None = None) -> RowBlock:
+    made = block(SCHEMA, [f"k{row}" for row in range(ROWS)], np.ones((ROWS, 8)), year=YEARS)
+    return replace(made, check=check, identity=identity or RowsIdentity())
+
+
+def kept() -> Kept[np.ndarray]:
+    return Kept(1 << 20)
+
+
+def test_a_kept_mask_is_the_same_and_is_not_worked_out_again() -> None:
+    masks, disk, filter_ = kept(), Disk(), compile_filter("year > 500", SCHEMA)
+    rows = sealed(disk)
+    first, second = mask_of(rows, filter_, masks), mask_of(rows, filter_, masks)
+    assert first.tolist() == second.tolist() == [year is not None and year > 500 for year in YEARS]
+    assert (masks.hits, masks.misses, disk.checks) == (1, 1, 1)
+
+
+def test_who_lives_is_not_kept() -> None:
+    rows, filter_ = sealed(), compile_filter("year > 500", SCHEMA)
+    before = count(View((rows,)), filter_)
+    live = rows.live.copy()
+    live[999] = False
+    assert count(View((replace(rows, live=live),)), filter_) == before - 1
+    assert count(View((rows,)), filter_) == before
+
+
+def test_another_filter_and_other_rows_have_masks_of_their_own() -> None:
+    masks, rows = kept(), sealed()
+    more, fewer = compile_filter("year > 500", SCHEMA), compile_filter("year > 900", SCHEMA)
+    assert mask_of(rows, more, masks).sum() != mask_of(rows, fewer, masks).sum()
+    other = block(SCHEMA, ["a"], np.ones((1, 8)), year=[3])
+    assert mask_of(replace(other, identity=RowsIdentity()), more, masks).tolist() == [False]
+
+
+def test_rows_that_may_change_keep_nothing() -> None:
+    masks, filter_ = kept(), compile_filter("year > 500", SCHEMA)
+    rows = replace(sealed(), identity=None)
+    assert mask_of(rows, filter_, masks).tolist() == mask_of(rows, filter_, masks).tolist()
+    assert (masks.bytes, masks.hits, masks.misses) == (0, 0, 0)
+
+
+def test_damaged_columns_decide_nothing_and_are_told_until_a_mask_was_made_of_whole_ones() -> None:
+    masks, disk, filter_ = kept(), Disk(), compile_filter("year > 500", SCHEMA)
+    rows, disk.rotten = sealed(disk), True
+    for _ in range(2):
+        with pytest.raises(Rotten):
+            mask_of(rows, filter_, masks)
+    disk.rotten = False
+    whole = mask_of(rows, filter_, masks)
+    disk.rotten = True
+    assert mask_of(rows, filter_, masks).tolist() == whole.tolist()
+    with pytest.raises(Rotten):
+        mask_of(rows, compile_filter("year > 501", SCHEMA), masks)
+
+
+def test_what_is_kept_is_bounded_and_what_was_used_last_stays() -> None:
+    cache: Kept[str] = Kept(3 * 1256)
+    rows = RowsIdentity()
+    for name in "abc":
+        cache.put(rows, name, name, 1000)
+    assert cache.get(rows, "a") == "a"
+    cache.put(rows, "d", "d", 1000)
+    assert [cache.get(rows, name) for name in "abcd"] == ["a", None, "c", "d"]
+    cache.put(rows, "huge", "huge", 4000)
+    assert cache.get(rows, "huge") is None
+    cache.put(rows, "a", "A", 2000)
+    assert cache.get(rows, "a") == "A"
+    assert cache.bytes <= cache.limit
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_bound_holds_and_no_value_is_another_ones_whatever_is_put(seed: int) -> None:
+    rng, cache = random.Random(seed), Kept[tuple[int, int]](20_000)
+    alive = {number: RowsIdentity() for number in range(8)}
+    for step in range(3000):
+        number, name = rng.randrange(8), rng.randrange(6)
+        if rng.random() < 0.02:
+            alive[number] = RowsIdentity()
+            number_of = {name: cache.get(alive[number], name) for name in range(6)}
+            assert not any(number_of.values()), f"seed {seed}, step {step}"
+        found = cache.get(alive[number], name)
+        assert found in (None, (number, name)), f"seed {seed}, step {step}"
+        cache.put(alive[number], name, (number, name), rng.randrange(3000))
+        assert 0 <= cache.bytes <= cache.limit, f"seed {seed}, step {step}"
+
+
+def test_what_is_known_of_rows_goes_with_them() -> None:
+    cache, rows, others = Kept[int](10_000), RowsIdentity(), RowsIdentity()
+    cache.put(rows, "a", 1, 500)
+    cache.put(others, "a", 2, 500)
+    del rows
+    gc.collect()
+    assert cache.get(others, "a") == 2
+    assert cache.bytes == 756
+
+
+def test_compiled_filters_and_kept_masks_are_bounded() -> None:
+    limit = compile_filter.cache_info().maxsize
+    assert limit is not None
+    for number in range(limit + 10):
+        compile_filter(f"year == {number}", SCHEMA)
+    assert compile_filter.cache_info().currsize <= limit
+    assert MASKS.limit == 64 << 20
