@@ -91,6 +91,27 @@ def test_the_same_request_id_is_applied_once(client: Client) -> None:
     client.delete("things", ["once"])
 
 
+def test_rows_are_scanned_grouped_cut_by_score_and_deleted_by_filter(client: Client) -> None:
+    keys = [f"extra-{number}" for number in range(40)]
+    fields = {"lang": ["fr", "it"] * 20, "year": list(range(-40, 0))}
+    client.upsert("things", keys, VECTORS[:40], fields=fields)
+    with client.scan("things", filter="year < 0", page_size=7, include_vectors=True) as rows:
+        scanned = {row.key: row for row in rows}
+    assert sorted(scanned) == sorted(keys)
+    np.testing.assert_array_equal(scanned["extra-3"].vectors["default"], VECTORS[3])
+    (groups,) = client.search("things", VECTORS[0], k=10, group_by="lang", group_size=2).groups
+    assert sorted((str(group.value), len(group.hits)) for group in groups) == [
+        ("None", 2), ("de", 2), ("en", 2), ("fr", 2), ("it", 2)
+    ]  # fmt: skip
+    everything = client.search("things", VECTORS[0], k=1000, exact=True).hits[0]
+    bar = everything[20].score
+    assert client.search("things", VECTORS[0], k=1000, exact=True, min_score=bar).hits[0] == [
+        hit for hit in everything if hit.score >= bar
+    ]
+    assert client.delete("things", filter="year < 0").rows == 40
+    assert client.count("things") == ROWS
+
+
 def test_errors_name_the_field_and_what_is_allowed(client: Client) -> None:
     with pytest.raises(InvalidArgument, match="24") as refused:
         client.search("things", VECTORS[0][:3])
