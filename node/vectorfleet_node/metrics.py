@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -94,7 +94,9 @@ class _FilterCollector(Collector):
 class Metrics:
     """Collectors of one node. `reports` gives (collection, report) of every replica on it."""
 
-    def __init__(self, reports: ShardReports, budget: CacheBudget) -> None:
+    def __init__(
+        self, reports: ShardReports, budget: CacheBudget, searches_waiting: Callable[[], int] = lambda: 0
+    ) -> None:
         self.registry = CollectorRegistry()
         self.registry.register(_ShardCollector(reports))
         self.registry.register(_CacheCollector(budget))
@@ -135,7 +137,32 @@ class Metrics:
             ["operation", "outcome"],
             registry=self.registry,
         )
+        self._define_searches(searches_waiting)
         self._define_upkeep()
+
+    def _define_searches(self, waiting: Callable[[], int]) -> None:
+        """The queue in front of the engine's threads."""
+        Gauge(
+            "vectorfleet_node_searches_waiting", "Searches that wait for an engine thread", registry=self.registry
+        ).set_function(waiting)
+        self.searches_shed = Counter(
+            "vectorfleet_node_searches_shed_total",
+            "Searches refused before the engine saw them: full (the queue), late (they would have been) or expired",
+            ["reason"],
+            registry=self.registry,
+        )
+        self.search_batch_queries = Histogram(
+            "vectorfleet_node_search_batch_queries",
+            "Queries that one engine call answers",
+            buckets=(1, 2, 4, 8, 16, 32, 64),
+            registry=self.registry,
+        )
+        self.search_wait_seconds = Histogram(
+            "vectorfleet_node_search_wait_seconds",
+            "Time that a search waits for an engine thread",
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
 
     def _define_upkeep(self) -> None:
         """What shards do beside answering: flushes, merges, collection, indexes."""

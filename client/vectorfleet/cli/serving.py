@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 from typing import Annotated
 
@@ -23,6 +22,8 @@ def serve(
 ) -> None:
     """Run one node on a folder: no Kubernetes, no bucket. Ctrl-C stops it."""
     try:
+        import uvloop
+
         from vectorfleet_node import standalone
         from vectorfleet_node.api.server import PortTaken
     except ModuleNotFoundError as error:
@@ -32,6 +33,6 @@ def serve(
         typer.echo(f"vectorfleet is serving {data} on {address} (Ctrl-C stops it)", err=True)
 
     try:
-        asyncio.run(standalone.serve(data, host=host, port=port, http_port=http_port, on_ready=ready))
+        uvloop.run(standalone.serve(data, host=host, port=port, http_port=http_port, on_ready=ready))
     except (standalone.DataFolderInUse, standalone.BrokenCollection, PortTaken, OSError) as error:
         raise Failure(str(error)) from error

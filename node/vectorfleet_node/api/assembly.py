@@ -14,6 +14,7 @@ from vectorfleet.descriptor import CollectionDescriptor
 from vectorfleet.schema import CollectionSchema
 from vectorfleet.topology import CollectionTopology, StorageLocation
 from vectorfleet_node import logs
+from vectorfleet_node.api.admission import SearchObserver
 from vectorfleet_node.api.auth import PeerSecret
 from vectorfleet_node.api.backpressure import Limits, WriteBudget
 from vectorfleet_node.api.host import Environment, HostedShard
@@ -92,7 +93,7 @@ class Assembly:
     def build(self) -> tuple[Node, Metrics]:
         """A node that has not started, and its metrics."""
         budget = CacheBudget(self.upkeep.cache_bytes)
-        metrics = Metrics(lambda: node.reports(), budget)
+        metrics = Metrics(lambda: node.reports(), budget, lambda: node.admission.waiting)
         engine = CpuEngine()
         environment = Environment(
             node=self.identity.node,
@@ -104,7 +105,7 @@ class Assembly:
         )
         rng = random.Random()  # noqa: S311 - spreads load and elections; no secret depends on it
         write_budget = WriteBudget(self.limits.writes, lambda reason: metrics.writes_refused.labels(reason).inc())
-        node = Node(self.identity, environment, Peers(self.secret), rng, write_budget)
+        node = Node(self.identity, environment, Peers(self.secret), rng, write_budget, _searches(metrics))
         return node, metrics
 
     def _open(self, location: StorageLocation, metrics: Metrics) -> Store:
@@ -164,6 +165,15 @@ class Assembly:
             budget=budget,
             fleet_format=lambda: node.fleet_format(hosted.topology.name, hosted.shard),
         )
+
+
+def _searches(metrics: Metrics) -> SearchObserver:
+    def started(queries: int, waited: list[float]) -> None:
+        metrics.search_batch_queries.observe(queries)
+        for seconds in waited:
+            metrics.search_wait_seconds.observe(seconds)
+
+    return SearchObserver(lambda reason: metrics.searches_shed.labels(reason).inc(), started)
 
 
 async def _adopt(store: Store, topology: CollectionTopology) -> CollectionDescriptor:

@@ -69,6 +69,12 @@ def not_before(asked: pb.Consistency, uid: str, positions: Mapping[int, int]) ->
     return newer
 
 
+def _waits(view: ShardView, shard: int, consistency: pb.Consistency) -> bool:
+    if consistency.level == pb.Consistency.SESSION:
+        return consistency.session.positions.get(shard, 0) > view.position
+    return consistency.level != pb.Consistency.EVENTUAL
+
+
 async def _settle(replica: Replica, consistency: pb.Consistency) -> None:
     match consistency.level:
         case pb.Consistency.STRONG:
@@ -76,9 +82,7 @@ async def _settle(replica: Replica, consistency: pb.Consistency) -> None:
         case pb.Consistency.BOUNDED:
             await replica.make_fresh(consistency.max_staleness_seconds)
         case pb.Consistency.SESSION:
-            position = consistency.session.positions.get(replica.shard, 0)
-            if position > replica.view().position:
-                await replica.wait_for(position)
+            await replica.wait_for(consistency.session.positions[replica.shard])
 
 
 async def view_at(
@@ -90,10 +94,11 @@ async def view_at(
         answer.message = f"shard {shard} is not on this node"
         return answer, None
     try:
-        replica.view()
-        async with asyncio.timeout(seconds):
-            await _settle(replica, consistency)
         view = replica.view()
+        if _waits(view, shard, consistency):
+            async with asyncio.timeout(seconds):
+                await _settle(replica, consistency)
+            view = replica.view()
     except (NotReady, Rotten) as error:
         answer.message = str(error) or f"shard {shard} is loading"
     except Behind as error:

@@ -1,12 +1,14 @@
 """Reads over the shards of this node: for its own callers and, through the Peer service, for the other nodes.
 
 Each shard answers at the consistency level asked for or says why it cannot; a scan that runs into rotten bytes is one
-of the reasons, so that another replica is asked. Scans run in threads, never on the loop.
+of the reasons, so that another replica is asked. Scans run in threads, never on the loop; searches wait for theirs in
+a queue with a bound (`batching`, `admission`).
 """
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
@@ -16,12 +18,14 @@ from vectorfleet.schema import CollectionSchema
 from vectorfleet.v1 import peer_pb2
 from vectorfleet.v1 import vectorfleet_pb2 as pb
 from vectorfleet_node.api import grouped, validate
+from vectorfleet_node.api.admission import Admission
+from vectorfleet_node.api.batching import Batcher
 from vectorfleet_node.api.consistency import view_at
 from vectorfleet_node.api.rows import concatenate, key_values, rows_message
+from vectorfleet_node.api.searches import ShardsFound, ShardsSearch, key_of, run_batch
 from vectorfleet_node.query.grouping import group_shard
-from vectorfleet_node.query.model import SearchResult, SearchSpec
+from vectorfleet_node.query.model import SearchSpec
 from vectorfleet_node.query.rows import count, get_rows
-from vectorfleet_node.query.search import merge, search_shard
 from vectorfleet_node.query.validate import resolve_output_fields
 from vectorfleet_node.shard.port import Replica, Rotten
 from vectorfleet_node.shard.view import Key, ShardView
@@ -34,23 +38,33 @@ T = TypeVar("T")
 class LocalReads:
     """Reads the replicas of this process."""
 
-    def __init__(self, replica: FindReplica, schema: FindSchema, threads: ThreadPoolExecutor) -> None:
+    def __init__(
+        self, replica: FindReplica, schema: FindSchema, threads: ThreadPoolExecutor, admission: Admission
+    ) -> None:
         self._replica = replica
         self._schema = schema
         self._threads = threads
+        self._batches: Batcher[ShardsSearch, ShardsFound] = Batcher(threads, run_batch, admission, time.monotonic)
 
-    async def search(self, asked: peer_pb2.SearchShardsRequest, seconds: float) -> peer_pb2.SearchShardsResponse:
-        """The k best over the shards that can answer within `seconds`; consistency already resolved."""
+    async def search(
+        self, asked: peer_pb2.SearchShardsRequest, seconds: float, spec: SearchSpec | None = None
+    ) -> peer_pb2.SearchShardsResponse:
+        """The k best over the shards that can answer within `seconds`; consistency already resolved.
+
+        spec: the request's, where the caller has made it. port.Overloaded when too many searches wait.
+        """
         request = asked.request
-        schema = self._schema(request.collection)
-        spec = validate.search_of(request, schema)
+        began = time.monotonic()
+        spec = spec or validate.search_of(request, self._schema(request.collection))
         answers, views = await self._views(request.collection, asked.shards, request.consistency, seconds)
         response = peer_pb2.SearchShardsResponse()
-        found = await self._read(answers, views, lambda _, view: search_shard(view, spec))
-        if found:
-            results, indexes = await self._run(_merged, found, spec, schema)
-            response.results.extend(results)
-            response.indexes.extend(indexes)
+        if views:
+            search = ShardsSearch(views, spec)
+            left = seconds - (time.monotonic() - began)
+            found = await self._batches.search(key_of(search), search, len(spec.queries), left)
+            _tell_rotten(answers, found.rotten)
+            response.results.extend(found.results)
+            response.indexes.extend(found.indexes)
         response.answers.extend(answers)
         return response
 
@@ -102,9 +116,9 @@ class LocalReads:
     ) -> tuple[list[peer_pb2.ShardAnswer], dict[int, ShardView]]:
         # Part of the time is for the scan and the way back.
         patience = seconds * 0.8
-        found = await asyncio.gather(
-            *(view_at(self._replica(collection, shard), shard, consistency, patience) for shard in shards)
-        )
+        asked = [view_at(self._replica(collection, shard), shard, consistency, patience) for shard in shards]
+        # A task costs more than most waits: few levels wait for anything.
+        found = [await asked[0]] if len(asked) == 1 else await asyncio.gather(*asked)
         views = {answer.shard: view for answer, view in found if view is not None}
         return [answer for answer, _ in found], views
 
@@ -116,12 +130,7 @@ class LocalReads:
     ) -> list[T]:
         """What `work` makes of each shard; those that it found rotten are told in `answers` instead."""
         found, rotten = await self._run(_each, views, work)
-        for answer in answers:
-            if answer.shard in rotten:
-                message = rotten[answer.shard]
-                answer.CopyFrom(
-                    peer_pb2.ShardAnswer(shard=answer.shard, status=peer_pb2.SHARD_NOT_HERE, message=message)
-                )
+        _tell_rotten(answers, rotten)
         return found
 
     async def _run(self, work: Callable[..., T], *args: object) -> T:
@@ -138,12 +147,11 @@ def _each(views: Mapping[int, ShardView], work: Callable[[int, ShardView], T]) -
     return found, rotten
 
 
-def _merged(
-    results: Sequence[SearchResult], spec: SearchSpec, schema: CollectionSchema
-) -> tuple[list[pb.Hits], list[str]]:
-    merged = merge([result.hits for result in results], spec.k)
-    hits = [pb.Hits(rows=rows_message(found, schema), scores=found.scores.tolist()) for found in merged]
-    return hits, sorted({kind for result in results for kind in result.indexes})
+def _tell_rotten(answers: Sequence[peer_pb2.ShardAnswer], rotten: Mapping[int, str]) -> None:
+    for answer in answers:
+        if answer.shard in rotten:
+            message = rotten[answer.shard]
+            answer.CopyFrom(peer_pb2.ShardAnswer(shard=answer.shard, status=peer_pb2.SHARD_NOT_HERE, message=message))
 
 
 def _by_shard(keys: Sequence[Key], schema: CollectionSchema, views: Mapping[int, ShardView]) -> dict[int, list[Key]]:

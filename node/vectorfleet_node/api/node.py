@@ -19,6 +19,7 @@ from google.protobuf.message import Message
 from vectorfleet.schema import CollectionSchema
 from vectorfleet.topology import CollectionTopology, Topology
 from vectorfleet.v1 import peer_pb2
+from vectorfleet_node.api.admission import Admission, SearchObserver
 from vectorfleet_node.api.backpressure import WriteBudget
 from vectorfleet_node.api.describe import VERSION, Describer, shard_report
 from vectorfleet_node.api.errors import ApiError, UnreachableError
@@ -49,6 +50,7 @@ class Node:
         peers: Peers,
         rng: random.Random,
         write_budget: WriteBudget,
+        searches: SearchObserver | None = None,
     ) -> None:
         self.identity = identity
         self.write_budget = write_budget
@@ -58,13 +60,15 @@ class Node:
         self._hosts: dict[str, CollectionHost] = {}
         self._changed = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
-        self._threads = ThreadPoolExecutor(max_workers=len(os.sched_getaffinity(0)), thread_name_prefix="read")
+        threads = len(os.sched_getaffinity(0))
+        self._threads = ThreadPoolExecutor(max_workers=threads, thread_name_prefix="read")
+        self.admission = Admission(threads, searches)
         self.topology = TopologyHolder(lambda _: self._changed.set())
         addresses = self.topology.addresses
         self.watch = PeerWatch(identity.node, peers, addresses)
         self.router = Router(identity.node, self._own_ready, self.watch, peers.in_flight, addresses, rng)
         self.writer = Writer(identity.node, self.append, self._leader_here, peers, addresses, self.deleted)
-        self.local = LocalReads(self.replica, self.schema, self._threads)
+        self.local = LocalReads(self.replica, self.schema, self._threads, self.admission)
         held = HeldScans(lambda: uuid.uuid4().hex, time.monotonic)
         self.scans = LocalScans(identity.node, self.replica, self.schema, self._threads, held)
         self.describer = Describer(identity.node, self._own_shard, self.watch)
@@ -170,7 +174,7 @@ class Node:
 
     def _own_ready(self, collection: str, shard: int) -> bool:
         replica = self.replica(collection, shard)
-        return replica is not None and replica.report().ready
+        return replica is not None and replica.ready
 
     def _own_shard(self, collection: str, shard: int) -> peer_pb2.ShardReport | None:
         replica = self.replica(collection, shard)

@@ -6,9 +6,10 @@ An exception that `errors` does not know is a bug: it is logged with its traceba
 from __future__ import annotations
 
 import asyncio
+import random
 import time
-import uuid
 from collections.abc import Awaitable, Callable
+from functools import lru_cache
 from typing import Any
 
 import grpc
@@ -40,7 +41,9 @@ class Observe(grpc.aio.ServerInterceptor):
     """Wraps the unary calls of this package's services; health and reflection pass untouched."""
 
     def __init__(self, metrics: Metrics) -> None:
-        self._metrics = metrics
+        # Looked up once: `labels` costs more than what is done with its answer.
+        self._count = lru_cache(maxsize=None)(metrics.requests.labels)
+        self._duration = lru_cache(maxsize=None)(metrics.request_seconds.labels)
 
     async def intercept_service(
         self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails
@@ -57,7 +60,8 @@ class Observe(grpc.aio.ServerInterceptor):
         serialize: Callable[[Any], bytes] = handler.response_serializer or bytes
 
         async def observed(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
-            logs.request_id.set(given or uuid.uuid4().hex)
+            # Not the system's randomness: reading that lets go of the interpreter and then queues behind the engine.
+            logs.request_id.set(given or f"{random.getrandbits(128):032x}")
             began = time.monotonic()
             code = grpc.StatusCode.OK
             message = ""
@@ -80,8 +84,8 @@ class Observe(grpc.aio.ServerInterceptor):
         )
 
     def _record(self, method: str, code: grpc.StatusCode, message: str, seconds: float) -> None:
-        self._metrics.requests.labels(method, code.name).inc()
-        self._metrics.request_seconds.labels(method).observe(seconds)
+        self._count(method, code.name).inc()
+        self._duration(method).observe(seconds)
         log = logs.logger()
         tell = log.debug if code in _QUIET and seconds < SLOW_SECONDS else log.warning
         tell(

@@ -88,7 +88,8 @@ class Scatter(Generic[R]):
                 await asyncio.sleep(_PAUSE_SECONDS)
                 self._tried.clear()
                 continue
-            await asyncio.gather(*(self._ask_node(node, group, deadline) for node, group in groups.items()))
+            asks = [self._ask_node(node, group, deadline) for node, group in groups.items()]
+            await (asks[0] if len(asks) == 1 else asyncio.gather(*asks))
             pending -= set(self._gathered.positions)
             if time.monotonic() >= deadline:
                 break

@@ -132,7 +132,7 @@ class VectorFleetService(vectorfleet_pb2_grpc.VectorFleetServicer):
         async def ask(node: str, shards: list[int], seconds: float) -> peer_pb2.SearchShardsResponse:
             asked = peer_pb2.SearchShardsRequest(request=request, shards=shards)
             if node == self._node.name:
-                return await self._node.local.search(asked, seconds)
+                return await self._node.local.search(asked, seconds, spec)
             return await self._node.ask(node, "SearchShards", asked, peer_pb2.SearchShardsResponse, seconds)
 
         found = await self._scatter(

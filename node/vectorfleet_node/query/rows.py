@@ -6,6 +6,8 @@ disk may have changed them since they were opened. Then nothing is answered but 
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
@@ -18,6 +20,7 @@ from vectorfleet_node.shard.batch import KEY_COLUMN, arrow_schema, field_column
 from vectorfleet_node.shard.view import Key, RowBlock, ShardView
 
 Places = NDArray[np.int64]
+_NO_FIELDS: Final = pa.table({})
 
 
 def get_rows(
@@ -54,30 +57,51 @@ def gather(
 
     scored: vectors that the rows' scores were made of, verified also when they are not returned.
     """
-    order = np.argsort(blocks, kind="stable")
-    back = np.argsort(order, kind="stable")
-    tables = [_table_type(schema, output_fields).empty_table()]
     vectors = {
         vector.name: np.empty((len(rows), vector.dimensions), np.float32)
         for vector in (schema.vectors if include_vectors else ())
     }
-    for number in np.unique(blocks):
+    for number in set(blocks.tolist()):
         here = np.flatnonzero(blocks == number)
         block = view.blocks[number]
         block.verify(rows[here], output_fields, {*vectors, *scored})
-        tables.append(block.rows.select([KEY_COLUMN, *output_fields]).take(pa.array(rows[here])))
         for name, values in vectors.items():
             values[here] = block.vectors[name][rows[here]]
-    table = pa.concat_tables(tables).take(pa.array(back)).combine_chunks()
-    return Rows(table[KEY_COLUMN].combine_chunks(), table.select(list(output_fields)), vectors)
+    keys, *fields = _columns(view, schema, blocks, rows, (KEY_COLUMN, *output_fields))
+    return Rows(keys, pa.Table.from_arrays(fields, list(output_fields)) if fields else _NO_FIELDS, vectors)
 
 
 def keys_of(view: ShardView, schema: CollectionSchema, blocks: Places, rows: Places) -> pa.Array:
     """The keys of the rows at (blocks[i], rows[i])."""
-    return gather(view, schema, blocks, rows, (), False).keys
+    return _columns(view, schema, blocks, rows, (KEY_COLUMN,))[0]
 
 
-def _table_type(schema: CollectionSchema, output_fields: tuple[str, ...]) -> pa.Schema:
-    columns = arrow_schema(schema)
-    fields = [pa.field(name, columns.field(field_column(name)).type) for name in output_fields]
-    return pa.schema([pa.field(KEY_COLUMN, columns.field(KEY_COLUMN).type), *fields])
+def _columns(
+    view: ShardView, schema: CollectionSchema, blocks: Places, rows: Places, names: tuple[str, ...]
+) -> list[pa.Array]:
+    """The named columns of the rows at (blocks[i], rows[i]): one take per block and column, for pyarrow's price is by
+    the call when rows are few.
+    """
+    numbers = sorted(set(blocks.tolist()))
+    if not numbers:
+        columns = arrow_schema(schema)
+        return [pa.array([], columns.field(name if name == KEY_COLUMN else field_column(name)).type) for name in names]
+    if len(numbers) == 1:
+        wanted = pa.array(rows)
+        return [_flat(view.blocks[numbers[0]].rows.column(name).take(wanted)) for name in names]
+    order = np.argsort(blocks, kind="stable")
+    places = [pa.array(part) for part in np.split(rows[order], np.flatnonzero(np.diff(blocks[order])) + 1)]
+    back = pa.array(np.argsort(order, kind="stable"))
+    return [
+        pa.concat_arrays(
+            [
+                _flat(view.blocks[number].rows.column(name).take(place))
+                for number, place in zip(numbers, places, strict=True)
+            ]
+        ).take(back)
+        for name in names
+    ]
+
+
+def _flat(column: pa.ChunkedArray) -> pa.Array:
+    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()

@@ -7,7 +7,7 @@ are ordered by key, at the k-th place too: an index returns more than k rows whe
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -24,10 +24,17 @@ from vectorfleet_node.shard.view import ShardView
 _BEST_FIRST = [("query", "ascending"), ("score", "descending"), ("key", "ascending")]
 
 
-def search_shard(view: ShardView, spec: SearchSpec) -> SearchResult:
-    """The best k live rows of a shard that pass the filter, for each query; fewer when fewer pass."""
-    queries, blocks, rows, scores, indexes = _candidates(view, spec)
-    order = _best(queries, scores, keys_of(view, spec.schema, blocks, rows), spec.k)
+class Abandoned(Exception):
+    """The search was given up between two blocks."""
+
+
+def search_shard(view: ShardView, spec: SearchSpec, gone: Callable[[], bool] = lambda: False) -> SearchResult:
+    """The best k live rows of a shard that pass the filter, for each query; fewer when fewer pass.
+
+    gone: asked before each block; Abandoned once it is true.
+    """
+    queries, blocks, rows, scores, indexes = _candidates(view, spec, gone)
+    order = _best(queries, scores, lambda: keys_of(view, spec.schema, blocks, rows), spec.k)
     order = order[reaching(scores[order], spec.min_score)]
     queries, blocks, rows, scores = queries[order], blocks[order], rows[order], scores[order]
     found = gather(view, spec.schema, blocks, rows, spec.output_fields, spec.include_vectors, (spec.vector,))
@@ -41,11 +48,15 @@ def merge(parts: Sequence[list[Hits]], k: int) -> list[Hits]:
     return [_merged(answers, k) for answers in zip(*parts, strict=True)]
 
 
-def _candidates(view: ShardView, spec: SearchSpec) -> tuple[Places, Places, Places, Floats, set[IndexType]]:
+def _candidates(
+    view: ShardView, spec: SearchSpec, gone: Callable[[], bool]
+) -> tuple[Places, Places, Places, Floats, set[IndexType]]:
     """What the blocks' indexes return, flat: query, block and row numbers, scores; and the kinds of index asked."""
     found: list[tuple[Places, Places, Places, Floats]] = []
     indexes = set()
     for number, block in enumerate(view.blocks):
+        if gone():
+            raise Abandoned
         allow = allowed(block, spec.filter)
         passing = int(np.count_nonzero(allow))
         if not passing:
@@ -62,11 +73,16 @@ def _candidates(view: ShardView, spec: SearchSpec) -> tuple[Places, Places, Plac
     return queries, blocks, rows, values, indexes
 
 
-def _best(queries: Places, scores: Floats, keys: pa.Array, k: int) -> NDArray[np.int64]:
-    """Which candidates are among the best k of their query: ordered by query, score (high first) and key."""
-    table = pa.table({"query": queries, "score": scores, "key": keys})
-    order: NDArray[np.int64] = pc.sort_indices(table, sort_keys=_BEST_FIRST).to_numpy().astype(np.int64)
-    ordered = queries[order]
+def _best(queries: Places, scores: Floats, keys: Callable[[], pa.Array], k: int) -> NDArray[np.int64]:
+    """Which candidates are among the best k of their query: ordered by query, score (high first) and key.
+
+    keys: asked only when scores tie, which is rare: reading keys costs more than ordering without them.
+    """
+    order: NDArray[np.int64] = np.lexsort((-scores, queries))
+    ordered, ranked = queries[order], scores[order]
+    if np.any((ordered[1:] == ordered[:-1]) & (ranked[1:] == ranked[:-1])):
+        table = pa.table({"query": queries, "score": scores, "key": keys()})
+        order = pc.sort_indices(table, sort_keys=_BEST_FIRST).to_numpy().astype(np.int64)
     place = np.arange(len(order)) - np.searchsorted(ordered, ordered)
     return order[place < k]
 
@@ -84,7 +100,7 @@ def _merged(answers: Sequence[Hits], k: int) -> Hits:
         return _slice(part, part.scores, 0, min(k, len(part.keys)))
     keys = pa.concat_arrays([part.keys for part in parts])
     scores = np.concatenate([part.scores for part in parts])
-    order = _best(np.zeros(len(keys), np.int64), scores, keys, k)
+    order = _best(np.zeros(len(keys), np.int64), scores, lambda: keys, k)
     fields = pa.concat_tables([part.fields for part in parts])
     if fields.num_columns:
         fields = fields.take(pa.array(order)).combine_chunks()

@@ -9,7 +9,7 @@
     ├── TooOld         the request is older than the request table reaches: its fate cannot be known any more
     ├── NotReady       not loaded yet
     ├── Rotten         a segment's file is damaged on this node and is being replaced: ask another replica, or later
-    ├── Overloaded     no room for the write in time: nothing was sent; try again after `retry_after` seconds
+    ├── Overloaded     no room or no time for the request: nothing was done; try again after `retry_after` seconds
     └── Behind         the log does not (yet) reach the position that was asked for
 """
 
@@ -62,7 +62,7 @@ class Behind(ShardError):
 
 
 class Overloaded(ShardError):
-    """There was no room for the write before its patience ended; nothing was sent. retry_after: in seconds."""
+    """There was no room for a write, or no time for a search; nothing was done. retry_after: in seconds."""
 
     def __init__(self, message: str, retry_after: float | None = None) -> None:
         super().__init__(message)
@@ -131,6 +131,10 @@ class Replica(Protocol):
     @property
     def leads(self) -> bool:
         """Whether this process owns the newest fence it knows of."""
+
+    @property
+    def ready(self) -> bool:
+        """Whether it answers; as its report says, and cheap."""
 
     def report(self) -> ReplicaReport:
         """The present state; never blocks, never raises."""

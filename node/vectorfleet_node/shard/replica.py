@@ -143,6 +143,11 @@ class ShardReplica:
         """See `Replica`."""
         return self._reign is not None
 
+    @property
+    def ready(self) -> bool:
+        """See `Replica`."""
+        return self._follower.loaded and not (self._follower.damage or self._upkeep.sickness)
+
     def report(self) -> ReplicaReport:
         """See `Replica`."""
         follower, upkeep = self._follower, self._upkeep
@@ -153,7 +158,7 @@ class ShardReplica:
             self._shard,
             self._follower.state,
             self._reign,
-            ready=not (follower.damage or upkeep.sickness),
+            ready=self.ready,
             quarantined=self._cache.quarantined,
             message=message,
         )

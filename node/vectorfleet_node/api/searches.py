@@ -1,0 +1,76 @@
+"""What an engine thread does with a batch of searches: over each shard, merged, and put on the wire. Pure.
+
+`local` queues searches through `batching` under `key_of`; equal keys mean that one call over stacked queries answers
+all of them. The trap: a shard that turns out rotten is missing for the whole batch, and each search asks elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+
+from vectorfleet.v1 import vectorfleet_pb2 as pb
+from vectorfleet_node.api.rows import rows_message
+from vectorfleet_node.query.model import SearchSpec
+from vectorfleet_node.query.search import Abandoned, merge, search_shard
+from vectorfleet_node.shard.port import Rotten
+from vectorfleet_node.shard.view import ShardView
+
+_JOINED_K: Final = 1024  # with more rows to a query the call's fixed cost is nothing, and answers take memory
+
+
+@dataclass(frozen=True)
+class ShardsSearch:
+    """A search over shards of this node, by shard."""
+
+    views: Mapping[int, ShardView]
+    spec: SearchSpec
+
+
+@dataclass(frozen=True)
+class ShardsFound:
+    """results: one per query; none when no shard answered. rotten: of the shards that did not, the reason."""
+
+    results: list[pb.Hits]
+    indexes: list[str]
+    rotten: dict[int, str]
+
+
+def key_of(search: ShardsSearch) -> Hashable:
+    """Equal for searches that one call may answer, while they are held: views and filters count by identity."""
+    spec = search.spec
+    if spec.k > _JOINED_K:
+        return object()
+    views = tuple((shard, id(view)) for shard, view in search.views.items())
+    output = (spec.output_fields, spec.include_vectors, spec.min_score)
+    return views, spec.vector, spec.k, id(spec.filter), spec.options, output
+
+
+def run_batch(searches: Sequence[ShardsSearch], gone: Callable[[], bool]) -> list[ShardsFound]:
+    """The answers to searches with one key, in order. Abandoned once `gone` says that nobody waits for them."""
+    first = searches[0]
+    spec = first.spec
+    if len(searches) > 1:
+        spec = replace(spec, queries=np.concatenate([search.spec.queries for search in searches]))
+    found, rotten = [], {}
+    for shard, view in first.views.items():
+        if gone():
+            raise Abandoned
+        try:
+            found.append(search_shard(view, spec, gone))
+        except Rotten as error:
+            rotten[shard] = str(error)
+    if not found:
+        return [ShardsFound([], [], rotten)] * len(searches)
+    merged = merge([result.hits for result in found], spec.k)
+    hits = [pb.Hits(rows=rows_message(rows, spec.schema), scores=rows.scores.tolist()) for rows in merged]
+    indexes: list[str] = sorted({kind for result in found for kind in result.indexes})
+    answers, start = [], 0
+    for search in searches:
+        end = start + len(search.spec.queries)
+        answers.append(ShardsFound(hits[start:end], indexes, rotten))
+        start = end
+    return answers
