@@ -62,7 +62,8 @@ def not_before(asked: pb.Consistency, uid: str, positions: Mapping[int, int]) ->
     if asked.level == pb.Consistency.STRONG:
         return asked
     newer = pb.Consistency(level=pb.Consistency.SESSION)
-    newer.session.CopyFrom(asked.session)
+    if asked.level == pb.Consistency.SESSION:  # of no other level was the token checked
+        newer.session.CopyFrom(asked.session)
     newer.session.uid = uid
     for shard, position in positions.items():
         newer.session.positions[shard] = max(position, newer.session.positions[shard])

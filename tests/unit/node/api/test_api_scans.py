@@ -15,6 +15,7 @@ from real_fleet import DIMENSIONS, NAME, RealFleet, upsert, vectors
 
 from vectorfleet.errors import SCAN_LOST
 from vectorfleet.v1 import vectorfleet_pb2 as pb
+from vectorfleet_node.api.consistency import not_before
 from vectorfleet_node.api.held import HeldScan, HeldScans
 from vectorfleet_node.query.scan import Order
 from vectorfleet_node.shard.port import Overloaded
@@ -226,3 +227,16 @@ def test_held_scans_are_limited_in_number_and_by_the_time_that_nobody_asks() -> 
     held.hold(scan)  # an ended scan takes no room
     held.forget(NAME)
     assert len(held) == 0
+
+
+def test_a_read_that_goes_on_asks_for_what_was_seen_and_for_no_token_that_nobody_checked() -> None:
+    token = pb.SessionToken(uid="uid", positions={0: 9, 1: 3})
+    for level in (pb.Consistency.BOUNDED, pb.Consistency.EVENTUAL):
+        asked = pb.Consistency(level=level, session=pb.SessionToken(uid="another", positions={0: 99}))
+        found = not_before(asked, "uid", {0: 5})
+        assert found == pb.Consistency(
+            level=pb.Consistency.SESSION, session=pb.SessionToken(uid="uid", positions={0: 5})
+        )
+    session = pb.Consistency(level=pb.Consistency.SESSION, session=token)
+    assert dict(not_before(session, "uid", {0: 5, 1: 7}).session.positions) == {0: 9, 1: 7}
+    assert not_before(STRONG, "uid", {0: 5}) == STRONG
