@@ -254,7 +254,7 @@ class Client:
     ) -> CollectionInfo:
         """Makes a collection on a stand-alone node; on Kubernetes apply a VectorCollection instead.
 
-        One vector of `dimensions`, or several by `vectors`. `fields` maps name to String, Int64, Float64 or Bool. The
+        One vector of `dimensions`, or several by `vectors`. `fields` maps name to the name of a `FieldType`. The
         same request again is no error; another schema under the same name raises AlreadyExists.
         """
         call = requests.create_collection(

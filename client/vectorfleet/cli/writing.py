@@ -126,7 +126,7 @@ def create(
     index: Annotated[str, typer.Option("--index", help="Auto, Exact or HNSW.")] = "Auto",
     key: Annotated[str, typer.Option("--key", help="Type of the keys: String or Int64.")] = "String",
     field: Annotated[
-        list[str], typer.Option("--field", help="name:Type with String, Int64, Float64 or Bool; repeat it.")
+        list[str], typer.Option("--field", help="name:Type, e.g. tags:StringArray; docs/filters.md has the types.")
     ] = [],  # noqa: B006 - typer copies it
     shards: Shards = 1,
     server: options.Server = options.DEFAULT_SERVER,

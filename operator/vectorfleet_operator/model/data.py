@@ -152,8 +152,15 @@ class FieldSpec(Part):
             "self == oldSelf",
             "fields[].type is immutable: it is {oldSelf} and cannot become {self}; add a field under another name",
         ),
-    ] = Field(description="The type of the field's values; every one may be null. Immutable.", examples=["String"])
-    indexed: bool = Field(False, description="Whether filters on this field should be fast.", examples=[True])
+    ] = Field(
+        description="The type of the field's values; every one may be null. Json is any JSON document. Immutable.",
+        examples=["String"],
+    )
+    indexed: bool = Field(
+        False,
+        description="Kept and described; filters do not use it yet: there are no secondary indexes.",
+        examples=[True],
+    )
 
 
 class ShardingSpec(Part):
