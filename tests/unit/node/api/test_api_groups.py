@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import random
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import grpc
 import numpy as np
 import pytest
-from real_fleet import DIMENSIONS, NAME, RealFleet, search, vectors
+from real_fleet import DIMENSIONS, NAME, RealFleet, schema, search, vectors
 
 from vectorfleet import columns
+from vectorfleet.schema import IndexType, VectorSchema
 from vectorfleet.v1 import vectorfleet_pb2 as pb
 from vectorfleet_node.api import observe
 
@@ -143,3 +145,31 @@ async def test_an_answer_that_is_too_big_for_a_message_is_refused_in_words(
             await entry.api.Search(search(vectors(1), k=40, output_fields=["lang"]))
         assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
         assert len((await entry.api.Search(search(vectors(1), k=40))).results[0].scores) == 40
+
+
+async def test_how_hard_to_look_is_the_callers_choice(tmp_path: Path) -> None:
+    graph = VectorSchema(name="default", dimensions=DIMENSIONS, index=IndexType.HNSW)
+    fleet = RealFleet(tmp_path, schema(shards=1).model_copy(update={"vectors": (graph,)}))
+    try:
+        await fleet.add("n0")
+        await fleet.place({0: ("n0",)})
+        await fleet.ready()
+        entry = fleet.running["n0"]
+        rows: dict[str, Row] = {f"row-{number}": (vector, "en") for number, vector in enumerate(vectors(900))}
+        await entry.api.Upsert(upsert_rows(rows))
+        replica = entry.node.replica(NAME, 0)
+        assert replica is not None
+        await replica.flush()
+        queries = vectors(20, seed=4)
+        right = [{key for key, _ in ranked(rows, query)[:10]} for query in queries]
+
+        async def recall(**params: Any) -> float:
+            found = await entry.api.Search(search(queries, k=10, params=pb.SearchParams(**params)))
+            assert list(found.indexes) == ["HNSW"]
+            hits = zip(found.results, right, strict=True)
+            return sum(len(wanted & set(result.rows.keys.strings)) for result, wanted in hits) / 200
+
+        assert await recall(exact=True) == 1.0
+        assert await recall(ef=400) >= await recall(ef=1)
+    finally:
+        await fleet.stop()
