@@ -21,6 +21,7 @@ from vectorfleet.v1 import peer_pb2
 from vectorfleet_node.api.errors import DOMAIN, ApiError, UnreachableError
 from vectorfleet_node.api.routing import Router
 from vectorfleet_node.api.watch import PeerWatch
+from vectorfleet_node.shard.port import Overloaded
 
 PATIENCE_SECONDS = 5.0
 _PAUSE_SECONDS = 0.1
@@ -121,22 +122,13 @@ class Scatter(Generic[R]):
         for shard in shards:
             self._tried[shard].add(node)
         remaining = deadline - time.monotonic()
-        others = any(self._router.choose(self._collection, shard, self._tried[shard]) for shard in shards)
+        more = [self._router.choose(self._collection, shard, self._tried[shard]) is not None for shard in shards]
         # A node that hangs must leave time to ask another one.
-        timeout = min(remaining, max(_SHORTEST_ATTEMPT_SECONDS, remaining / 3)) if others else remaining
+        timeout = min(remaining, max(_SHORTEST_ATTEMPT_SECONDS, remaining / 3)) if any(more) else remaining
         try:
             response = await self._ask(node, shards, timeout)
-        except UnreachableError as error:
-            self._watch.failed(node)
-            for shard in shards:
-                self._gathered.missing[shard] = _not_here(shard, str(error))
-            return
-        except ApiError as error:
-            if error.code is not grpc.StatusCode.NOT_FOUND:
-                raise
-            # Its topology is older than ours.
-            for shard in shards:
-                self._gathered.missing[shard] = _not_here(shard, error.message)
+        except (UnreachableError, Overloaded, ApiError) as error:
+            self._refused(node, shards, error, last=not all(more))
             return
         self._gathered.responses.append(response)
         for answer in response.answers:
@@ -144,6 +136,20 @@ class Scatter(Generic[R]):
                 self._gathered.positions[answer.shard] = answer.position
             else:
                 self._gathered.missing[answer.shard] = answer
+
+    def _refused(
+        self, node: str, shards: list[int], error: UnreachableError | Overloaded | ApiError, *, last: bool
+    ) -> None:
+        """Remembers why a node did not answer, for others to be asked; raises what they would not answer either."""
+        if isinstance(error, UnreachableError):
+            self._watch.failed(node)
+        elif isinstance(error, Overloaded):
+            if last:  # its refusal is the caller's: it says when to come back
+                raise error
+        elif error.code is not grpc.StatusCode.NOT_FOUND:  # that one's topology is only older than ours
+            raise error
+        for shard in shards:
+            self._gathered.missing[shard] = _not_here(shard, str(error))
 
 
 def _not_here(shard: int, message: str) -> peer_pb2.ShardAnswer:

@@ -19,7 +19,7 @@ from vectorfleet_node.api.errors import ApiError, UnreachableError
 from vectorfleet_node.api.routing import Router
 from vectorfleet_node.api.scatter import Gathered, Scatter
 from vectorfleet_node.api.watch import PeerWatch
-from vectorfleet_node.shard.port import Behind
+from vectorfleet_node.shard.port import Behind, Overloaded
 from vectorfleet_node.storage.store import StoreUnavailable
 
 ADDRESSES = {name: f"{name}:7301" for name in ("n0", "n1", "n2")}
@@ -61,6 +61,12 @@ async def read(nodes: dict[str, Node], patience: float = 0.0) -> tuple[Gathered[
     return await scatter.run([0, 1], time.monotonic() + 5), calls
 
 
+async def test_when_every_replica_is_full_the_caller_is_told_when_to_come_back() -> None:
+    with pytest.raises(Overloaded) as refused:
+        await read({"n0": full, "n1": full, "n2": full})
+    assert refused.value.retry_after == 0.5
+
+
 async def test_one_call_goes_to_each_node_with_all_its_shards() -> None:
     found, calls = await read({"n0": ok, "n1": ok, "n2": ok})
     assert found.positions == {0: 5, 1: 5}
@@ -68,8 +74,12 @@ async def test_one_call_goes_to_each_node_with_all_its_shards() -> None:
     assert len(calls) == 2
 
 
+def full(shards: list[int]) -> list[peer_pb2.ShardAnswer]:
+    raise Overloaded("1024 searches wait", 0.5)
+
+
 @pytest.mark.parametrize(
-    "trouble", [dead, older, refusing(peer_pb2.SHARD_NOT_HERE), refusing(peer_pb2.SHARD_UNCHECKED)]
+    "trouble", [dead, older, full, refusing(peer_pb2.SHARD_NOT_HERE), refusing(peer_pb2.SHARD_UNCHECKED)]
 )
 async def test_a_shard_that_one_replica_cannot_answer_is_asked_of_the_others(trouble: Node) -> None:
     found, _ = await read({"n0": trouble, "n1": trouble, "n2": ok})
