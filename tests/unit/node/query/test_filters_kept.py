@@ -8,12 +8,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from views import View, block, schema
+from views import View, block, schema, table
 
 from vectorfleet_node.query.filters import compile_filter
 from vectorfleet_node.query.filters.kept import Kept
 from vectorfleet_node.query.filters.masks import MASKS, mask_of
 from vectorfleet_node.query.rows import count
+from vectorfleet_node.shard.blocks import GrowingRows
+from vectorfleet_node.shard.parts import Upsert
 from vectorfleet_node.shard.port import Rotten
 from vectorfleet_node.shard.view import RowBlock, RowsIdentity
 
@@ -77,6 +79,24 @@ def test_rows_that_may_change_keep_nothing() -> None:
     rows = replace(sealed(), identity=None)
     assert mask_of(rows, filter_, masks).tolist() == mask_of(rows, filter_, masks).tolist()
     assert (masks.bytes, masks.hits, masks.misses) == (0, 0, 0)
+
+
+def write(into: GrowingRows, first: int, count: int) -> None:
+    keys: list[str | int] = [f"k{row}" for row in range(first, first + count)]
+    rows = table(SCHEMA, keys, year=list(range(first, first + count))).to_batches()[0]
+    sequences, vectors = list(range(first, first + count)), {"default": np.ones((count, 8), np.float32)}
+    into.append(Upsert("", keys, sequences, rows, vectors, np.zeros((count, 4), np.uint64)), 0)
+
+
+def test_growing_rows_are_others_after_each_write() -> None:
+    masks, filter_, growing = kept(), compile_filter("year >= 3", SCHEMA), GrowingRows(SCHEMA)
+    write(growing, 0, 5)
+    assert mask_of(growing.part().block, filter_, masks).tolist() == [False] * 3 + [True] * 2
+    growing.kill(np.array([4], np.uint64))
+    assert mask_of(growing.part().block, filter_, masks).tolist() == [False] * 3 + [True] * 2
+    assert masks.hits == 1, "a row that is superseded changes no mask"
+    write(growing, 5, 2)
+    assert mask_of(growing.part().block, filter_, masks).tolist() == [False] * 3 + [True] * 4
 
 
 def test_damaged_columns_decide_nothing_and_are_told_until_a_mask_was_made_of_whole_ones() -> None:

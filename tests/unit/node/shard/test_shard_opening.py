@@ -87,12 +87,14 @@ def test_a_vector_file_of_another_segment_is_refused(tmp_path: Path) -> None:
         opened(tmp_path, segment)
 
 
-def test_a_field_that_is_younger_than_the_file_is_null_and_needs_no_check(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", FieldType)
+def test_a_field_that_is_younger_than_the_file_is_null_and_needs_no_check(tmp_path: Path, kind: FieldType) -> None:
     segment = written(tmp_path)
-    younger = HNSW.model_copy(update={"fields": (*HNSW.fields, FieldSchema(name="new", type=FieldType.FLOAT64))})
+    younger = HNSW.model_copy(update={"fields": (*HNSW.fields, FieldSchema(name="new", type=kind))})
     again = open_segment(tmp_path, segment.entry, younger, CpuEngine(), lambda *_: None)
     assert again.content.rows.column("new").null_count == 500
     again.files.verify(np.arange(500), ("new", "lang"), ("default",))
+    again.files.verify_columns(("new",))
 
 
 def test_rotten_rows_are_not_written_into_a_new_segment(tmp_path: Path) -> None:
