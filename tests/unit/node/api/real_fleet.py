@@ -189,7 +189,7 @@ class RealFleet:
             request = peer_pb2.PutTopologyRequest(topology=topology.model_dump_json().encode())
             await stub.PutTopology(request, metadata=[("authorization", f"Bearer {secret}")])
 
-    async def ready(self, timeout: float = 20) -> None:
+    async def ready(self, timeout: float = 60) -> None:
         """Waits until every node is ready and every shard has a leader that everybody knows."""
 
         async def check() -> bool:

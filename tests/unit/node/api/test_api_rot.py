@@ -81,7 +81,7 @@ async def replica_info(entry: Running, node: str) -> pb.ReplicaInfo:
     return next(info for info in described.collections[0].shards[0].replicas if info.node == node)
 
 
-async def everything(entry: Running, timeout: float = 10) -> Any:
+async def everything(entry: Running, timeout: float = 30) -> Any:
     request = pb.GetRequest(collection=NAME, keys=pb.Keys(strings=KEYS), include_vectors=True, output_fields=["*"])
     return (await entry.api.Get(request, timeout=timeout)).rows
 

@@ -277,8 +277,9 @@ async def test_with_the_store_away_reads_go_on_writes_fail_fast_and_the_pending_
     async with leading(make_replica(store, tmp_path, "a", clock=clock)) as replica:
         await write(replica, upsert(["a"]))
         store.down = True
+        creates = store.asked("create shards/0/log")
         pending = asyncio.create_task(write(replica, upsert(["b"])))
-        await asyncio.sleep(0.01)
+        await until(lambda: store.asked("create shards/0/log") > creates)
         clock.added += QUIET.undecided_limit + 1
         with pytest.raises(StoreUnavailable, match="nothing was sent"):
             await write(replica, upsert(["c"]))
