@@ -31,7 +31,9 @@ _LISTS: Final = {
     FieldType.FLOAT64_ARRAY: "double_arrays",
     FieldType.JSON: "jsons",
 }
-_EMPTY: Final[dict[str, Any]] = {"strings": "", "ints": 0, "doubles": 0.0, "bools": False, "jsons": "null"}
+_EMPTY: Final[dict[str, Any]] = {"strings": "", "ints": 0, "doubles": 0.0, "bools": False, "jsons": "null"} | {
+    name: [] for name in ("string_arrays", "int_arrays", "double_arrays")
+}
 _ARRAYS: Final[dict[str, Callable[[list[Any]], Any]]] = {
     "string_arrays": lambda values: pb.StringValues(values=values),
     "int_arrays": lambda values: pb.Int64Values(values=values),
@@ -77,10 +79,11 @@ def add_field(rows: pb.Rows, name: str, kind: FieldType, values: pa.ChunkedArray
     plain = values.to_pylist()
     if values.null_count:
         column.valid.extend(value is not None for value in plain)
+        plain = [_EMPTY[where] if value is None else value for value in plain]
     if make := _ARRAYS.get(where):
-        getattr(column, where).rows.extend(make(value or []) for value in plain)
+        getattr(column, where).rows.extend(make(value) for value in plain)
     else:
-        getattr(column, where).values.extend(_EMPTY[where] if value is None else value for value in plain)
+        getattr(column, where).values.extend(plain)
 
 
 def _list(column: pb.FieldColumn, name: str) -> Any:

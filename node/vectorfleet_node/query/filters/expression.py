@@ -137,12 +137,13 @@ class Contains:
 
     def _of(self, lists: pa.Array, options: pa.Array) -> pa.Array:
         lengths = pc.list_value_length(lists).fill_null(0).to_numpy(zero_copy_only=False)
-        row_of = np.repeat(np.arange(len(lists)), lengths)
         found = pc.index_in(_one_zero(lists.flatten()), options)
         here = found.is_valid().to_numpy(zero_copy_only=False)
-        pairs = row_of[here] * max(len(options), 1) + found.drop_null().to_numpy().astype(np.int64)
-        different: NDArray[np.int64] = np.bincount(np.unique(pairs) // max(len(options), 1), minlength=len(lists))
-        enough = different >= (len(options) if self.every else 1)
+        row_of: NDArray[np.int64] = np.repeat(np.arange(len(lists)), lengths)[here]
+        if self.every:  # an option counts once, however often a row has it
+            pairs = np.unique(row_of * max(len(options), 1) + found.drop_null().to_numpy())
+            row_of = pairs // max(len(options), 1)
+        enough = np.bincount(row_of, minlength=len(lists)) >= (len(options) if self.every else 1)
         return pa.array(enough, mask=lists.is_null().to_numpy(zero_copy_only=False))
 
 
