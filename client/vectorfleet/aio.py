@@ -111,6 +111,7 @@ class AsyncClient:
         min_score: float | None = None,
         group_by: str = "",
         group_size: int = 1,
+        explain: bool = False,
         session: Session | None = None,
         timeout: float | None = None,
     ) -> SearchResult:
@@ -132,6 +133,7 @@ class AsyncClient:
             min_score=min_score,
             group_by=group_by,
             group_size=group_size,
+            explain=explain,
         )
         return await self._run(call, timeout)
 

@@ -128,6 +128,7 @@ class Client:
         min_score: float | None = None,
         group_by: str = "",
         group_size: int = 1,
+        explain: bool = False,
         session: Session | None = None,
         timeout: float | None = None,
     ) -> SearchResult:
@@ -137,7 +138,8 @@ class Client:
         `consistency`: Strong, Session, Bounded (at most `max_staleness` seconds old) or Eventual; None: what the
         collection says. `exact` compares with every row; `ef` sizes HNSW's candidate list (0: chosen from k).
         `min_score` leaves out hits with a lower score. `group_by` names a field: then k groups are found, with the best
-        `group_size` rows of each of its values (`SearchResult.groups`).
+        `group_size` rows of each of its values (`SearchResult.groups`). `explain` fills `SearchResult.explanation`:
+        which shards and segments were searched, and how long each step took.
         """
         call = requests.search(
             session or self.session,
@@ -156,6 +158,7 @@ class Client:
             min_score=min_score,
             group_by=group_by,
             group_size=group_size,
+            explain=explain,
         )
         return self._run(call, timeout)
 

@@ -16,6 +16,8 @@ from vectorfleet.values import (
     ReplicaInfo,
     Row,
     SearchResult,
+    SegmentExplanation,
+    ShardExplanation,
     ShardInfo,
     VectorInfo,
     WriteResult,
@@ -40,6 +42,33 @@ def found(responses: list[pb.SearchResponse], grouped: bool = False) -> SearchRe
         tuple(sorted({kind for response in responses for kind in response.indexes})),
         tuple(sorted({shard for response in responses for shard in response.missing_shards})),
         [_groups(result, flat) for result, flat in zip(results, hits, strict=True)] if grouped else [],
+        tuple(_explanation(told) for response in responses for told in response.explanation),
+    )
+
+
+def _explanation(told: pb.ShardExplanation) -> ShardExplanation:
+    segments = tuple(
+        SegmentExplanation(
+            each.rows,
+            each.live,
+            each.allowed,
+            each.sealed,
+            each.index,
+            each.candidates,
+            each.filter_us,
+            each.engine_us,
+        )
+        for each in told.segments
+    )
+    return ShardExplanation(
+        told.shard,
+        told.node,
+        told.position,
+        told.wait_us,
+        told.batch_queries,
+        segments,
+        told.rank_us,
+        told.gather_us,
     )
 
 

@@ -129,6 +129,7 @@ def search(
     min_score: float | None,
     group_by: str,
     group_size: int,
+    explain: bool,
 ) -> Call[SearchResult]:
     """Queries, one row each."""
     queries = columns.matrix(vectors)
@@ -153,6 +154,7 @@ def search(
             params=pb.SearchParams(exact=exact, ef=ef),
             min_score=min_score,
             group_by=pb.GroupBy(field=group_by, size=group_size) if group_by else None,
+            explain=explain,
         )
 
     finish = partial(replies.found, grouped=bool(group_by))

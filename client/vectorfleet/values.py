@@ -43,6 +43,34 @@ class Group:
 
 
 @dataclass(frozen=True)
+class SegmentExplanation:
+    """How one segment was searched: `allowed` of its `live` rows pass the filter; times in microseconds."""
+
+    rows: int
+    live: int
+    allowed: int  # none: it was not searched
+    sealed: bool  # False: the growing rows
+    index: str
+    candidates: int  # that its index returned
+    filter_us: int
+    engine_us: int
+
+
+@dataclass(frozen=True)
+class ShardExplanation:
+    """How one shard was searched; times in microseconds, of all `batch_queries` of the engine call but for the wait."""
+
+    shard: int
+    node: str
+    position: int
+    wait_us: int  # until an engine thread of the node was free
+    batch_queries: int
+    segments: tuple[SegmentExplanation, ...]
+    rank_us: int
+    gather_us: int
+
+
+@dataclass(frozen=True)
 class SearchResult:
     """`hits[i]` are the rows found for the i-th query, best first: k of them, fewer where fewer rows match.
 
@@ -54,6 +82,7 @@ class SearchResult:
     indexes: tuple[str, ...] = ()  # kinds of index that answered
     missing_shards: tuple[int, ...] = ()  # only with allow_partial
     groups: list[list[Group]] = field(default_factory=list)  # only with group_by
+    explanation: tuple[ShardExplanation, ...] = ()  # only with explain; per request that the search became
 
 
 @dataclass(frozen=True)

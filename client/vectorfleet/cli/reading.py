@@ -41,6 +41,7 @@ def search(
     allow_partial: Annotated[
         bool, typer.Option("--allow-partial", help="Answer without shards that cannot, and say which.")
     ] = False,
+    explain: Annotated[bool, typer.Option("--explain", help="Tell how each shard was searched.")] = False,
     consistency: Consistency = "",
     server: options.Server = options.DEFAULT_SERVER,
     timeout: options.Timeout = 30.0,
@@ -73,14 +74,16 @@ def search(
             min_score=min_score,
             group_by=group_by,
             group_size=group_size,
+            explain=explain,
         )
     if like:
         result = replace(result, hits=[[hit for hit in hits if hit.key != itself][:k] for hits in result.hits])
     if as_json:
         hits = [[render.row_json(hit) for hit in found] for found in result.hits]
         groups = [[render.group_json(group) for group in found] for found in result.groups]
+        told = {"explanation": [render.as_dict(each) for each in result.explanation]} if explain else {}
         render.print_json(
-            {"results": groups or hits, "indexes": result.indexes, "missing_shards": result.missing_shards}
+            {"results": groups or hits, "indexes": result.indexes, "missing_shards": result.missing_shards, **told}
         )
     else:
         render.print_result(result)

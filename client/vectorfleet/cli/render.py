@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from vectorfleet.values import CollectionInfo, Group, Hit, ReplicaInfo, Row, SearchResult
+    from vectorfleet.values import CollectionInfo, Group, Hit, ReplicaInfo, Row, SearchResult, ShardExplanation
 
 
 def print_json(value: Any) -> None:
@@ -62,10 +62,34 @@ def print_result(result: SearchResult) -> None:
             print_rows(hits, query)
         for group in result.groups[number - 1] if result.groups else ():
             print_rows(group.hits, f"{query} {_value(group.value)}".strip())
+    if result.explanation:
+        print_explanation(result.explanation)
     told = Console(stderr=True)
     told.print(f"[dim]answered by: {', '.join(result.indexes) or 'no index'}[/dim]")
     if result.missing_shards:
         told.print(f"[yellow]shards that did not answer: {', '.join(map(str, result.missing_shards))}[/yellow]")
+
+
+def print_explanation(explanation: Sequence[ShardExplanation]) -> None:
+    """One line per segment; what its shard's search cost beside the segments stands in the first of them."""
+    columns = ["shard", "node", "position", "queries", "wait", "segment", "rows", "allowed", "index", "candidates"]
+    table = _table("how it was found (times in µs)", [*columns, "filter", "engine", "rank", "gather"])
+    for shard in explanation:
+        head = [
+            f"{shard.shard}",
+            _cell(shard.node),
+            f"{shard.position:,}",
+            f"{shard.batch_queries}",
+            f"{shard.wait_us:,}",
+        ]
+        tail = [f"{shard.rank_us:,}", f"{shard.gather_us:,}"]
+        for each in shard.segments:
+            kind = "sealed" if each.sealed else "growing"
+            counts = [f"{each.rows:,}", f"{each.allowed:,}", _cell(each.index), f"{each.candidates:,}"]
+            table.add_row(*head, kind, *counts, f"{each.filter_us:,}", f"{each.engine_us:,}", *tail)
+            head, tail = [""] * len(head), [""] * len(tail)
+        table.add_section()
+    _print(table)
 
 
 def print_collections(collections: Iterable[CollectionInfo]) -> None:

@@ -101,14 +101,16 @@ class SearchShardsRequest(_message.Message):
     def __init__(self, request: _Optional[_Union[_vectorfleet_pb2.SearchRequest, _Mapping]] = ..., shards: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class SearchShardsResponse(_message.Message):
-    __slots__ = ("answers", "results", "indexes")
+    __slots__ = ("answers", "results", "indexes", "explanation")
     ANSWERS_FIELD_NUMBER: _ClassVar[int]
     RESULTS_FIELD_NUMBER: _ClassVar[int]
     INDEXES_FIELD_NUMBER: _ClassVar[int]
+    EXPLANATION_FIELD_NUMBER: _ClassVar[int]
     answers: _containers.RepeatedCompositeFieldContainer[ShardAnswer]
     results: _containers.RepeatedCompositeFieldContainer[_vectorfleet_pb2.Hits]
     indexes: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, answers: _Optional[_Iterable[_Union[ShardAnswer, _Mapping]]] = ..., results: _Optional[_Iterable[_Union[_vectorfleet_pb2.Hits, _Mapping]]] = ..., indexes: _Optional[_Iterable[str]] = ...) -> None: ...
+    explanation: _containers.RepeatedCompositeFieldContainer[_vectorfleet_pb2.ShardExplanation]
+    def __init__(self, answers: _Optional[_Iterable[_Union[ShardAnswer, _Mapping]]] = ..., results: _Optional[_Iterable[_Union[_vectorfleet_pb2.Hits, _Mapping]]] = ..., indexes: _Optional[_Iterable[str]] = ..., explanation: _Optional[_Iterable[_Union[_vectorfleet_pb2.ShardExplanation, _Mapping]]] = ...) -> None: ...
 
 class SearchGroupsRequest(_message.Message):
     __slots__ = ("request", "shards", "only")

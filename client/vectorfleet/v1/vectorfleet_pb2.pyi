@@ -224,7 +224,7 @@ class WriteFailure(_message.Message):
     def __init__(self, parts: _Optional[_Iterable[_Union[WriteFailure.Part, _Mapping]]] = ..., landed: _Optional[_Union[SessionToken, _Mapping]] = ..., shards: _Optional[int] = ...) -> None: ...
 
 class SearchRequest(_message.Message):
-    __slots__ = ("collection", "vector", "dimensions", "queries", "k", "filter", "output_fields", "include_vectors", "consistency", "allow_partial", "params", "min_score", "group_by")
+    __slots__ = ("collection", "vector", "dimensions", "queries", "k", "filter", "output_fields", "include_vectors", "consistency", "allow_partial", "params", "min_score", "group_by", "explain")
     COLLECTION_FIELD_NUMBER: _ClassVar[int]
     VECTOR_FIELD_NUMBER: _ClassVar[int]
     DIMENSIONS_FIELD_NUMBER: _ClassVar[int]
@@ -238,6 +238,7 @@ class SearchRequest(_message.Message):
     PARAMS_FIELD_NUMBER: _ClassVar[int]
     MIN_SCORE_FIELD_NUMBER: _ClassVar[int]
     GROUP_BY_FIELD_NUMBER: _ClassVar[int]
+    EXPLAIN_FIELD_NUMBER: _ClassVar[int]
     collection: str
     vector: str
     dimensions: int
@@ -251,7 +252,8 @@ class SearchRequest(_message.Message):
     params: SearchParams
     min_score: float
     group_by: GroupBy
-    def __init__(self, collection: _Optional[str] = ..., vector: _Optional[str] = ..., dimensions: _Optional[int] = ..., queries: _Optional[bytes] = ..., k: _Optional[int] = ..., filter: _Optional[str] = ..., output_fields: _Optional[_Iterable[str]] = ..., include_vectors: _Optional[bool] = ..., consistency: _Optional[_Union[Consistency, _Mapping]] = ..., allow_partial: _Optional[bool] = ..., params: _Optional[_Union[SearchParams, _Mapping]] = ..., min_score: _Optional[float] = ..., group_by: _Optional[_Union[GroupBy, _Mapping]] = ...) -> None: ...
+    explain: bool
+    def __init__(self, collection: _Optional[str] = ..., vector: _Optional[str] = ..., dimensions: _Optional[int] = ..., queries: _Optional[bytes] = ..., k: _Optional[int] = ..., filter: _Optional[str] = ..., output_fields: _Optional[_Iterable[str]] = ..., include_vectors: _Optional[bool] = ..., consistency: _Optional[_Union[Consistency, _Mapping]] = ..., allow_partial: _Optional[bool] = ..., params: _Optional[_Union[SearchParams, _Mapping]] = ..., min_score: _Optional[float] = ..., group_by: _Optional[_Union[GroupBy, _Mapping]] = ..., explain: _Optional[bool] = ...) -> None: ...
 
 class GroupBy(_message.Message):
     __slots__ = ("field", "size")
@@ -270,16 +272,58 @@ class SearchParams(_message.Message):
     def __init__(self, exact: _Optional[bool] = ..., ef: _Optional[int] = ...) -> None: ...
 
 class SearchResponse(_message.Message):
-    __slots__ = ("results", "session", "missing_shards", "indexes")
+    __slots__ = ("results", "session", "missing_shards", "indexes", "explanation")
     RESULTS_FIELD_NUMBER: _ClassVar[int]
     SESSION_FIELD_NUMBER: _ClassVar[int]
     MISSING_SHARDS_FIELD_NUMBER: _ClassVar[int]
     INDEXES_FIELD_NUMBER: _ClassVar[int]
+    EXPLANATION_FIELD_NUMBER: _ClassVar[int]
     results: _containers.RepeatedCompositeFieldContainer[Hits]
     session: SessionToken
     missing_shards: _containers.RepeatedScalarFieldContainer[int]
     indexes: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, results: _Optional[_Iterable[_Union[Hits, _Mapping]]] = ..., session: _Optional[_Union[SessionToken, _Mapping]] = ..., missing_shards: _Optional[_Iterable[int]] = ..., indexes: _Optional[_Iterable[str]] = ...) -> None: ...
+    explanation: _containers.RepeatedCompositeFieldContainer[ShardExplanation]
+    def __init__(self, results: _Optional[_Iterable[_Union[Hits, _Mapping]]] = ..., session: _Optional[_Union[SessionToken, _Mapping]] = ..., missing_shards: _Optional[_Iterable[int]] = ..., indexes: _Optional[_Iterable[str]] = ..., explanation: _Optional[_Iterable[_Union[ShardExplanation, _Mapping]]] = ...) -> None: ...
+
+class ShardExplanation(_message.Message):
+    __slots__ = ("shard", "node", "position", "wait_us", "batch_queries", "segments", "rank_us", "gather_us")
+    SHARD_FIELD_NUMBER: _ClassVar[int]
+    NODE_FIELD_NUMBER: _ClassVar[int]
+    POSITION_FIELD_NUMBER: _ClassVar[int]
+    WAIT_US_FIELD_NUMBER: _ClassVar[int]
+    BATCH_QUERIES_FIELD_NUMBER: _ClassVar[int]
+    SEGMENTS_FIELD_NUMBER: _ClassVar[int]
+    RANK_US_FIELD_NUMBER: _ClassVar[int]
+    GATHER_US_FIELD_NUMBER: _ClassVar[int]
+    shard: int
+    node: str
+    position: int
+    wait_us: int
+    batch_queries: int
+    segments: _containers.RepeatedCompositeFieldContainer[SegmentExplanation]
+    rank_us: int
+    gather_us: int
+    def __init__(self, shard: _Optional[int] = ..., node: _Optional[str] = ..., position: _Optional[int] = ..., wait_us: _Optional[int] = ..., batch_queries: _Optional[int] = ..., segments: _Optional[_Iterable[_Union[SegmentExplanation, _Mapping]]] = ..., rank_us: _Optional[int] = ..., gather_us: _Optional[int] = ...) -> None: ...
+
+class SegmentExplanation(_message.Message):
+    __slots__ = ("rows", "live", "allowed", "sealed", "index", "candidates", "filter_us", "engine_us")
+    ROWS_FIELD_NUMBER: _ClassVar[int]
+    LIVE_FIELD_NUMBER: _ClassVar[int]
+    ALLOWED_FIELD_NUMBER: _ClassVar[int]
+    SEALED_FIELD_NUMBER: _ClassVar[int]
+    INDEX_FIELD_NUMBER: _ClassVar[int]
+    CANDIDATES_FIELD_NUMBER: _ClassVar[int]
+    FILTER_US_FIELD_NUMBER: _ClassVar[int]
+    ENGINE_US_FIELD_NUMBER: _ClassVar[int]
+    rows: int
+    live: int
+    allowed: int
+    sealed: bool
+    index: str
+    candidates: int
+    filter_us: int
+    engine_us: int
+    def __init__(self, rows: _Optional[int] = ..., live: _Optional[int] = ..., allowed: _Optional[int] = ..., sealed: _Optional[bool] = ..., index: _Optional[str] = ..., candidates: _Optional[int] = ..., filter_us: _Optional[int] = ..., engine_us: _Optional[int] = ...) -> None: ...
 
 class Hits(_message.Message):
     __slots__ = ("rows", "scores", "group_sizes", "groups")

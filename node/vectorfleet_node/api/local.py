@@ -59,12 +59,14 @@ class LocalReads:
         answers, views = await self._views(request.collection, asked.shards, request.consistency, seconds)
         response = peer_pb2.SearchShardsResponse()
         if views:
-            search = ShardsSearch(views, spec)
-            left = seconds - (time.monotonic() - began)
+            now = time.monotonic()
+            search = ShardsSearch(views, spec, request.explain, now)
+            left = seconds - (now - began)
             found = await self._batches.search(key_of(search), search, len(spec.queries), left)
             _tell_rotten(answers, found.rotten)
             response.results.extend(found.results)
             response.indexes.extend(found.indexes)
+            response.explanation.extend(found.explanation)
         response.answers.extend(answers)
         return response
 

@@ -6,8 +6,9 @@ all of them. The trap: a shard that turns out rotten is missing for the whole ba
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import numpy as np
@@ -16,6 +17,7 @@ from vectorfleet.v1 import vectorfleet_pb2 as pb
 from vectorfleet_node.api.rows import rows_message
 from vectorfleet_node.query.model import SearchSpec
 from vectorfleet_node.query.search import Abandoned, merge, search_shard
+from vectorfleet_node.query.trace import ShardTrace
 from vectorfleet_node.shard.port import Rotten
 from vectorfleet_node.shard.view import ShardView
 
@@ -24,19 +26,25 @@ _JOINED_K: Final = 1024  # with more rows to a query the call's fixed cost is no
 
 @dataclass(frozen=True)
 class ShardsSearch:
-    """A search over shards of this node, by shard."""
+    """A search over shards of this node, by shard. came: when it was queued, by time.monotonic()."""
 
     views: Mapping[int, ShardView]
     spec: SearchSpec
+    explain: bool = False
+    came: float = 0.0
 
 
 @dataclass(frozen=True)
 class ShardsFound:
-    """results: one per query; none when no shard answered. rotten: of the shards that did not, the reason."""
+    """results: one per query; none when no shard answered. rotten: of the shards that did not, the reason.
+
+    explanation: of each shard that answered, without the node's name; only where it was asked for.
+    """
 
     results: list[pb.Hits]
     indexes: list[str]
     rotten: dict[int, str]
+    explanation: list[pb.ShardExplanation] = field(default_factory=list)
 
 
 def key_of(search: ShardsSearch) -> Hashable:
@@ -46,21 +54,25 @@ def key_of(search: ShardsSearch) -> Hashable:
         return object()
     views = tuple((shard, id(view)) for shard, view in search.views.items())
     output = (spec.output_fields, spec.include_vectors, spec.min_score)
-    return views, spec.vector, spec.k, id(spec.filter), spec.options, output
+    return views, spec.vector, spec.k, id(spec.filter), spec.options, output, search.explain
 
 
 def run_batch(searches: Sequence[ShardsSearch], gone: Callable[[], bool]) -> list[ShardsFound]:
     """The answers to searches with one key, in order. Abandoned once `gone` says that nobody waits for them."""
-    first = searches[0]
+    first, began = searches[0], time.monotonic()
     spec = first.spec
     if len(searches) > 1:
         spec = replace(spec, queries=np.concatenate([search.spec.queries for search in searches]))
     found, rotten = [], {}
+    traces: dict[int, ShardTrace] = {}
     for shard, view in first.views.items():
         if gone():
             raise Abandoned
         try:
-            found.append(search_shard(view, spec, gone))
+            trace = ShardTrace() if first.explain else None
+            found.append(search_shard(view, spec, gone, trace))
+            if trace is not None:
+                traces[shard] = trace
         except Rotten as error:
             rotten[shard] = str(error)
     if not found:
@@ -71,6 +83,35 @@ def run_batch(searches: Sequence[ShardsSearch], gone: Callable[[], bool]) -> lis
     answers, start = [], 0
     for search in searches:
         end = start + len(search.spec.queries)
-        answers.append(ShardsFound(hits[start:end], indexes, rotten))
+        told = [
+            _explained(shard, first.views[shard].position, began - search.came, len(spec.queries), trace)
+            for shard, trace in traces.items()
+        ]
+        answers.append(ShardsFound(hits[start:end], indexes, rotten, told))
         start = end
     return answers
+
+
+def _explained(shard: int, position: int, waited: float, queries: int, trace: ShardTrace) -> pb.ShardExplanation:
+    segments = [
+        pb.SegmentExplanation(
+            rows=block.rows,
+            live=block.live,
+            allowed=block.allowed,
+            sealed=block.sealed,
+            index=block.index,
+            candidates=block.candidates,
+            filter_us=block.filter_ns // 1000,
+            engine_us=block.engine_ns // 1000,
+        )
+        for block in trace.blocks
+    ]
+    return pb.ShardExplanation(
+        shard=shard,
+        position=position,
+        wait_us=round(1e6 * max(0.0, waited)),
+        batch_queries=queries,
+        segments=segments,
+        rank_us=trace.rank_ns // 1000,
+        gather_us=trace.gather_ns // 1000,
+    )

@@ -127,18 +127,26 @@ class VectorFleetService(vectorfleet_pb2_grpc.VectorFleetServicer):
         collection, uid = self._prepare(request)
         spec = validate.search_of(request, self._node.schema(collection.name))
         if request.HasField("group_by"):
+            if request.explain:
+                raise invalid("explain", "is true; with group_by only false is allowed")
             return await self._search_groups(request, spec, collection, uid, context)
 
         async def ask(node: str, shards: list[int], seconds: float) -> peer_pb2.SearchShardsResponse:
             asked = peer_pb2.SearchShardsRequest(request=request, shards=shards)
             if node == self._node.name:
-                return await self._node.local.search(asked, seconds, spec)
-            return await self._node.ask(node, "SearchShards", asked, peer_pb2.SearchShardsResponse, seconds)
+                response = await self._node.local.search(asked, seconds, spec)
+            else:
+                response = await self._node.ask(node, "SearchShards", asked, peer_pb2.SearchShardsResponse, seconds)
+            for told in response.explanation:
+                told.node = node
+            return response
 
         found = await self._scatter(
             collection, range(collection.collection.shards), ask, request.allow_partial, context
         )
         answered = [response for response in found.responses if response.results]
+        explanation: list[pb.ShardExplanation] = [told for response in answered for told in response.explanation]
+        explanation.sort(key=lambda told: told.shard)
         return pb.SearchResponse(
             results=[
                 merge_hits([response.results[number] for response in answered], request.k)
@@ -147,6 +155,7 @@ class VectorFleetService(vectorfleet_pb2_grpc.VectorFleetServicer):
             session=pb.SessionToken(uid=uid, positions=found.positions),
             missing_shards=sorted(found.missing),
             indexes=sorted({kind for response in answered for kind in response.indexes}),
+            explanation=explanation,
         )
 
     async def _search_groups(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
+from time import perf_counter_ns
 
 import numpy as np
 import pyarrow as pa
@@ -19,6 +20,7 @@ from vectorfleet.schema import IndexType
 from vectorfleet_node.query.model import Floats, Hits, Rows, SearchResult, SearchSpec
 from vectorfleet_node.query.ranges import reaching
 from vectorfleet_node.query.rows import Places, allowed, gather, keys_of
+from vectorfleet_node.query.trace import BlockTrace, ShardTrace
 from vectorfleet_node.shard.view import ShardView
 
 _BEST_FIRST = [("query", "ascending"), ("score", "descending"), ("key", "ascending")]
@@ -28,18 +30,24 @@ class Abandoned(Exception):
     """The search was given up between two blocks."""
 
 
-def search_shard(view: ShardView, spec: SearchSpec, gone: Callable[[], bool] = lambda: False) -> SearchResult:
+def search_shard(
+    view: ShardView, spec: SearchSpec, gone: Callable[[], bool] = lambda: False, trace: ShardTrace | None = None
+) -> SearchResult:
     """The best k live rows of a shard that pass the filter, for each query; fewer when fewer pass.
 
-    gone: asked before each block; Abandoned once it is true.
+    gone: asked before each block; Abandoned once it is true. trace: told what was done, where one wants to know.
     """
-    queries, blocks, rows, scores, indexes = _candidates(view, spec, gone)
+    queries, blocks, rows, scores, indexes = _candidates(view, spec, gone, trace)
+    found_at = perf_counter_ns()
     order = _best(queries, scores, lambda: keys_of(view, spec.schema, blocks, rows), spec.k)
     order = order[reaching(scores[order], spec.min_score)]
     queries, blocks, rows, scores = queries[order], blocks[order], rows[order], scores[order]
+    ranked_at = perf_counter_ns()
     found = gather(view, spec.schema, blocks, rows, spec.output_fields, spec.include_vectors, (spec.vector,))
     ends = np.searchsorted(queries, np.arange(len(spec.queries) + 1))
     hits = [_slice(found, scores, start, end) for start, end in pairwise(ends)]
+    if trace is not None:
+        trace.rank_ns, trace.gather_ns = ranked_at - found_at, perf_counter_ns() - ranked_at
     return SearchResult(hits, frozenset(indexes))
 
 
@@ -49,7 +57,7 @@ def merge(parts: Sequence[list[Hits]], k: int) -> list[Hits]:
 
 
 def _candidates(
-    view: ShardView, spec: SearchSpec, gone: Callable[[], bool]
+    view: ShardView, spec: SearchSpec, gone: Callable[[], bool], trace: ShardTrace | None
 ) -> tuple[Places, Places, Places, Floats, set[IndexType]]:
     """What the blocks' indexes return, flat: query, block and row numbers, scores; and the kinds of index asked."""
     found: list[tuple[Places, Places, Places, Floats]] = []
@@ -57,20 +65,27 @@ def _candidates(
     for number, block in enumerate(view.blocks):
         if gone():
             raise Abandoned
+        began = perf_counter_ns()
         allow = allowed(block, spec.filter)
         passing = int(np.count_nonzero(allow))
-        if not passing:
-            continue
+        filtered = perf_counter_ns()
         index = block.indexes[spec.vector]
-        indexes.add(index.kind)
-        mask = None if passing == len(allow) else allow
-        scores, ids = index.search(spec.queries, min(spec.k, passing), allow=mask, options=spec.options)
-        queries, columns = np.nonzero(ids >= 0)
-        found.append((queries, np.full(len(queries), number), ids[queries, columns], scores[queries, columns]))
+        candidates = 0
+        if passing:
+            indexes.add(index.kind)
+            mask = None if passing == len(allow) else allow
+            scores, ids = index.search(spec.queries, min(spec.k, passing), allow=mask, options=spec.options)
+            queries, columns = np.nonzero(ids >= 0)
+            found.append((queries, np.full(len(queries), number), ids[queries, columns], scores[queries, columns]))
+            candidates = len(queries)
+        if trace is not None:
+            times = filtered - began, perf_counter_ns() - filtered
+            rows, live = len(allow), block.live_rows
+            trace.blocks.append(BlockTrace(rows, live, passing, block.sealed, index.kind, candidates, *times))
     nothing = np.empty(0, np.int64)
     parts = zip(*[(nothing, nothing, nothing, np.empty(0, np.float32)), *found], strict=True)
-    queries, blocks, rows, values = (np.concatenate(part) for part in parts)
-    return queries, blocks, rows, values, indexes
+    all_queries, blocks, places, values = (np.concatenate(part) for part in parts)
+    return all_queries, blocks, places, values, indexes
 
 
 def _best(queries: Places, scores: Floats, keys: Callable[[], pa.Array], k: int) -> NDArray[np.int64]:

@@ -63,6 +63,13 @@ def client(loaded: tuple[str, Path]) -> Iterator[Client]:
         yield made
 
 
+def test_an_explained_search_counts_every_row_once(client: Client) -> None:
+    told = client.search("things", VECTORS[0], k=3, filter='lang == "en"', explain=True).explanation
+    assert [shard.shard for shard in told] == [0, 1]
+    assert sum(segment.live for shard in told for segment in shard.segments) == ROWS
+    assert sum(segment.allowed for shard in told for segment in shard.segments) == ROWS / 3
+
+
 def test_what_was_loaded_is_counted_and_found(client: Client) -> None:
     assert client.count("things") == ROWS
     assert client.count("things", filter='lang == "en" and year < 300') == 100

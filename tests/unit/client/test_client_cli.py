@@ -14,7 +14,9 @@ import pytest
 
 from vectorfleet import Client, from_arrays
 from vectorfleet.cli import main
+from vectorfleet.cli.render import print_explanation
 from vectorfleet.testing import FakeFleet
+from vectorfleet.values import SegmentExplanation, ShardExplanation
 
 VECTORS = np.random.default_rng(4).standard_normal((50, 3), dtype=np.float32)
 
@@ -201,3 +203,17 @@ def test_a_search_has_a_threshold_and_groups(loaded: Shell) -> None:
     assert all(len(group["hits"]) == 2 for group in groups)
     assert "en" in loaded.run("search", "things", query, "--group-by", "lang")
     assert "do not go together" in loaded.run("search", "things", "--like", "3", "--group-by", "lang", code=2)
+
+
+def test_an_explanation_is_a_table_with_a_line_per_segment(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    segments = (
+        SegmentExplanation(1000, 990, 250, True, "HNSW", 10, 20, 300),
+        SegmentExplanation(40, 40, 0, False, "Exact", 0, 5, 0),
+    )
+    print_explanation([ShardExplanation(3, "n1", 1234, 7, 2, segments, 9, 11)])
+    first, second = [line.split() for line in capsys.readouterr().out.splitlines() if "HNSW" in line or "Exact" in line]
+    assert first == ["3", "n1", "1,234", "2", "7", "sealed", "1,000", "250", "HNSW", "10", "20", "300", "9", "11"]
+    assert second == ["growing", "40", "0", "Exact", "0", "5", "0"]

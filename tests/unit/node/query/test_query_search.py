@@ -14,6 +14,7 @@ from vectorfleet_node.query.filters import compile_filter
 from vectorfleet_node.query.model import Hits
 from vectorfleet_node.query.rows import count, get_rows
 from vectorfleet_node.query.search import merge, search_shard
+from vectorfleet_node.query.trace import ShardTrace
 from vectorfleet_node.query.validate import search_spec
 
 METRICS = list(Metric)
@@ -179,3 +180,25 @@ def test_merging_keeps_each_querys_hits_apart() -> None:
 
 def test_a_filter_is_compiled_once_for_a_schema() -> None:
     assert compile_filter("year > 3", schema()) is compile_filter("year > 3", schema())
+
+
+def test_a_trace_tells_of_each_block_what_was_allowed_and_found() -> None:
+    collection = schema()
+    rng = np.random.default_rng(3)
+    blocks = [
+        block(collection, ["a", "b", "c"], rng.standard_normal((3, 8)), [True, False, True], year=[1, 1, 2]),
+        block(collection, ["d", "e"], rng.standard_normal((2, 8)), year=[1, 1]),
+    ]
+    trace = ShardTrace()
+    queries = rng.standard_normal((2, 8)).astype(np.float32)
+    spec = search_spec(collection, vector="", queries=queries, k=5, filter_text="year == 2")
+    told = search_shard(View(tuple(blocks)), spec, trace=trace)
+    untold = search_shard(View(tuple(blocks)), spec)
+    assert [(each.rows, each.live, each.allowed, each.candidates) for each in trace.blocks] == [
+        (3, 2, 1, 2),  # one row for each of the two queries
+        (2, 2, 0, 0),
+    ]
+    assert all(each.filter_ns > 0 and each.engine_ns >= 0 for each in trace.blocks)
+    assert trace.rank_ns > 0
+    assert trace.gather_ns > 0
+    assert [hits.keys.to_pylist() for hits in told.hits] == [hits.keys.to_pylist() for hits in untold.hits]
