@@ -56,7 +56,7 @@ class HnswIndex:
     def search(self, queries: Floats, k: int, *, allow: Mask | None, options: SearchOptions) -> tuple[Floats, Ids]:
         """See `port.Index.search`. Walks the graph, or scans where the plan says that this is cheaper or surer."""
         allowed = self.rows if allow is None else int(np.count_nonzero(allow))
-        ef = plan(self.rows, allowed, k, self._metric, options)
+        ef = plan(self.rows, allowed, self._vectors.shape[1], k, self._metric, options)
         if ef is None:
             return self._exact.search(queries, k, allow=allow, options=options)
         found = self._walk(queries, candidates(k, self.rows), ef, None if allowed == self.rows else allow)
