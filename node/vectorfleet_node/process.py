@@ -50,7 +50,15 @@ async def serve(settings: NodeSettings) -> None:
         settings.write_bytes or usual.writes, settings.growing_bytes or usual.growing, settings.reserve_bytes
     )
     credentials = partial(read_folder, settings.credentials)
-    assembly = Assembly(identity, settings.cache, secret, credentials, upkeep=upkeep, limits=limits)
+    assembly = Assembly(
+        identity,
+        settings.cache,
+        secret,
+        credentials,
+        upkeep=upkeep,
+        limits=limits,
+        build_threads=settings.build_threads,
+    )
     node, metrics = assembly.build()
     server = NodeServer(node, metrics, secret)
     await server.start(Ports(settings.host, settings.api_port, settings.peer_port, settings.http_port))

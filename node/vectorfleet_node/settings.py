@@ -43,6 +43,7 @@ class NodeSettings(BaseSettings):
     write_bytes: int | None = Field(default=None, ge=1 << 20)  # of writes in progress; None: as the memory allows
     growing_bytes: int | None = Field(default=None, ge=1 << 20)  # of rows not flushed yet; None: as the memory allows
     reserve_bytes: int = Field(default=256 << 20, ge=0)  # of a volume, kept free for what is not a client's write
+    build_threads: int | None = Field(default=None, ge=1, le=1024)  # of one index build; None: half of the CPUs
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
 

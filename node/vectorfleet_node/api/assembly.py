@@ -80,7 +80,10 @@ class Upkeep:
 
 @dataclass(frozen=True)
 class Assembly:
-    """What differs between a fleet's node, a stand-alone one and a test. credentials: read in a thread, when needed."""
+    """What differs between a fleet's node, a stand-alone one and a test.
+
+    credentials: read in a thread, when needed. build_threads: of one index build; None: half of the CPUs.
+    """
 
     identity: Identity
     cache: Path
@@ -89,12 +92,13 @@ class Assembly:
     connect: Callable[[StorageLocation, Credentials], Store] = open_store
     upkeep: Upkeep = Upkeep()
     limits: Limits = field(default_factory=Limits)
+    build_threads: int | None = None
 
     def build(self) -> tuple[Node, Metrics]:
         """A node that has not started, and its metrics."""
         budget = CacheBudget(self.upkeep.cache_bytes)
         metrics = Metrics(lambda: node.reports(), budget, lambda: node.admission.waiting)
-        engine = CpuEngine()
+        engine = CpuEngine(self.build_threads)
         environment = Environment(
             node=self.identity.node,
             cache=self.cache,

@@ -1,4 +1,7 @@
-"""The engine of a node without an accelerator: exact scans by numpy, HNSW graphs by faiss. Made once, at start."""
+"""The engine of a node without an accelerator: exact scans by numpy, HNSW graphs by faiss. Made once, at start.
+
+The trap is a build beside searches: with a thread for each CPU it would take turns with them on every core.
+"""
 
 from __future__ import annotations
 
@@ -16,10 +19,10 @@ EXACT_BELOW: Final = 5_000  # rows: a scan costs less than a walk, has recall 1 
 
 
 class CpuEngine:
-    """`port.Engine` on the CPU. A build uses `build_threads` threads (None: as many as CPUs), each search one."""
+    """`port.Engine` on the CPU. A build uses `build_threads` threads (None: half of the CPUs), each search one."""
 
     def __init__(self, build_threads: int | None = None) -> None:
-        self._threads = build_threads or len(os.sched_getaffinity(0))
+        self.build_threads = build_threads or max(1, len(os.sched_getaffinity(0)) // 2)
 
     def choose(self, wanted: IndexType, rows: int, dimensions: int) -> IndexType:
         """See `port.Engine.choose`. Auto: Exact below EXACT_BELOW rows, HNSW from there."""
@@ -33,7 +36,7 @@ class CpuEngine:
         """See `port.Engine.build`. Replaces `artefact`; not atomic: write to a temporary name and rename."""
         _check(kind)
         if kind is IndexType.HNSW:
-            return hnsw.build(vectors, metric, artefact, self._threads)
+            return hnsw.build(vectors, metric, artefact, self.build_threads)
         rows, dimensions = vectors.shape
         artefact.write_bytes(Header(IndexType.EXACT, metric, dimensions, rows).pack())
         return ExactIndex(vectors, metric)
