@@ -121,29 +121,34 @@ def test_an_empty_graph_can_be_built_and_opened(tmp_path: Path) -> None:
 
 
 def test_the_plan_walks_an_unfiltered_graph_as_widely_as_k_needs() -> None:
-    assert plan(100_000, 100_000, 10, Metric.L2, SearchOptions()) == DEFAULT_EF
-    assert plan(100_000, 100_000, 500, Metric.L2, SearchOptions()) == 1000
-    assert plan(100_000, 100_000, 10, Metric.L2, SearchOptions(ef=64)) == 64
+    assert plan(100_000, 100_000, 768, 10, Metric.L2, SearchOptions()) == DEFAULT_EF
+    assert plan(100_000, 100_000, 768, 500, Metric.L2, SearchOptions()) == 1000
+    assert plan(100_000, 100_000, 768, 10, Metric.L2, SearchOptions(ef=64)) == 64
 
 
 def test_the_plan_never_walks_more_narrowly_than_k() -> None:
     for k in (1, 10, 400, 16_384):
-        assert plan(10**6, 10**6, k, Metric.L2, SearchOptions(ef=1)) > k
+        assert plan(10**6, 10**6, 768, k, Metric.L2, SearchOptions(ef=1)) > k
 
 
 def test_the_plan_widens_a_filtered_walk_by_the_share_that_is_allowed() -> None:
-    assert plan(10**6, 500_000, 100, Metric.L2, SearchOptions()) == 800
-    assert plan(10**6, 250_000, 100, Metric.L2, SearchOptions(ef=64)) == 1600
-    assert plan(10**6, 250_000, 10, Metric.L2, SearchOptions()) == 2 * DEFAULT_EF
+    assert plan(10**6, 500_000, 768, 100, Metric.L2, SearchOptions()) == 800
+    assert plan(10**6, 250_000, 768, 100, Metric.L2, SearchOptions(ef=64)) == 1600
+    assert plan(10**6, 250_000, 768, 10, Metric.L2, SearchOptions()) == 1.2 * 4 * DEFAULT_EF
 
 
 def test_the_plan_scans_where_a_walk_would_cost_more() -> None:
-    assert plan(100_000, FEW_ROWS, 10, Metric.L2, SearchOptions()) is None
-    assert plan(10**7, 20_000, 100, Metric.L2, SearchOptions()) is None
-    assert plan(100_000, 100_000, 16_384, Metric.L2, SearchOptions()) is None
-    assert plan(100_000, 100_000, 10, Metric.L2, SearchOptions(exact=True)) is None
+    assert plan(100_000, FEW_ROWS, 768, 10, Metric.L2, SearchOptions()) is None
+    assert plan(10**7, 20_000, 768, 100, Metric.L2, SearchOptions()) is None
+    assert plan(100_000, 100_000, 768, 16_384, Metric.L2, SearchOptions()) is None
+    assert plan(100_000, 100_000, 768, 10, Metric.L2, SearchOptions(exact=True)) is None
 
 
 def test_the_plan_scans_more_rows_by_inner_product() -> None:
-    assert plan(10**6, FEW_ROWS + 1, 1, Metric.L2, SearchOptions(ef=2)) is not None
-    assert plan(10**6, FEW_ROWS_BY_DOT, 1, Metric.DOT, SearchOptions(ef=2)) is None
+    assert plan(10**5, FEW_ROWS + 1, 768, 1, Metric.L2, SearchOptions(ef=2)) is not None
+    assert plan(10**5, FEW_ROWS_BY_DOT, 768, 1, Metric.DOT, SearchOptions(ef=2)) is None
+
+
+def test_the_plan_scans_more_rows_of_fewer_dimensions() -> None:
+    assert plan(10**6, 70_000, 100, 1, Metric.L2, SearchOptions(ef=2)) is None
+    assert plan(10**6, 70_000, 768, 1, Metric.L2, SearchOptions(ef=2)) is not None
