@@ -42,6 +42,10 @@ sim: $(LOCKED) ## Two minutes of the deterministic simulation of a shard
 property: $(LOCKED) ## Random operations and searches on a shard, each answer compared with a brute-force oracle
 	$(BIN)/python -m pytest tests/property -q -s
 
+.PHONY: golden
+golden: $(LOCKED) $(DEMO_LOCKED) ## Recall on GloVe-100 (downloads 118 MB once) and on the glosses that `make demo` embedded; minutes at first, then cached
+	$(BIN)/python -m pytest tests/golden -q -s
+
 .PHONY: soak
 soak: $(LOCKED) ## The simulation from a random seed on, SECONDS=600 long
 	$(BIN)/python -m tests.sim --seconds $(or $(SECONDS),600)

