@@ -11,6 +11,8 @@ CACHE  := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/vectorfleet
 # A stamp is named after what it was made from, so that a changed lock file makes a new environment and an old one is found again.
 LOCKED := $(VENV)/.installed-$(shell cat requirements.lock pyproject.toml 2>/dev/null | sha256sum | cut -c1-16)
 DEMO_LOCKED := $(VENV)/.demo-$(shell cat demo/requirements.lock demo/requirements-no-deps.lock 2>/dev/null | sha256sum | cut -c1-16)
+BENCH_VENV := .venv-bench
+BENCH_LOCKED := $(BENCH_VENV)/.installed-$(shell cat benchmarks/requirements-peers.lock 2>/dev/null | sha256sum | cut -c1-16)
 E2E ?= tests/e2e
 SOURCES := client node operator devcluster demo benchmarks tests
 
@@ -70,6 +72,10 @@ mutants-fast: $(LOCKED)
 bench-storage: $(LOCKED) ## The storage engine's figures, each beside the raw figure of the same run (idle machine, many minutes)
 	$(BIN)/python -m benchmarks.storage all
 
+.PHONY: bench-search
+bench-search: $(LOCKED) $(BENCH_LOCKED) ## Search beside Qdrant's engine and faiss, all with recall of at least 0.95 (idle machine, many minutes)
+	$(BIN)/python -m benchmarks.search peers
+
 .PHONY: format
 format: $(LOCKED) ## Rewrite the code in the one format
 	$(BIN)/ruff format $(SOURCES)
@@ -107,6 +113,7 @@ lock: $(LOCKED) ## Lock the dependencies anew
 	$(BIN)/uv pip compile pyproject.toml --extra node --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -q -o node/requirements.lock
 	$(BIN)/uv pip compile pyproject.toml --extra operator --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -q -o operator/requirements.lock
 	$(BIN)/uv pip compile demo/requirements.in --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -q -c requirements.lock -o demo/requirements.lock
+	$(BIN)/uv pip compile benchmarks/requirements-peers.in --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -q -c requirements.lock -o benchmarks/requirements-peers.lock
 	$(BIN)/uv pip compile demo/requirements-no-deps.in --no-deps --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -q -o demo/requirements-no-deps.lock
 
 ##@ Clusters
@@ -128,7 +135,7 @@ setup: $(LOCKED) ## Only the Python environment
 
 .PHONY: clean
 clean: ## Removes the environment and tool caches (the caches of built programs stay in $(CACHE))
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(BENCH_VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 .PHONY: help
 help: ## This list
@@ -147,3 +154,8 @@ $(DEMO_LOCKED): $(LOCKED)
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r demo/requirements.lock
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r demo/requirements-no-deps.lock
 	@rm -f $(VENV)/.demo-* && touch $@
+
+$(BENCH_LOCKED): $(LOCKED)
+	@[ -x $(BENCH_VENV)/bin/python ] || $(PYTHON) -m venv $(BENCH_VENV)
+	@$(BENCH_VENV)/bin/pip install --quiet --disable-pip-version-check --require-hashes -r benchmarks/requirements-peers.lock
+	@rm -f $(BENCH_VENV)/.installed-* && touch $@
