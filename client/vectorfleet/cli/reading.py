@@ -5,12 +5,15 @@ from __future__ import annotations
 import itertools
 from dataclasses import replace
 from enum import StrEnum
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from vectorfleet.cli import Failure, options, render
 from vectorfleet.cli import keys as typing_keys
+
+if TYPE_CHECKING:
+    from vectorfleet.values import SearchResult
 
 Consistency = Annotated[
     str, typer.Option("--consistency", help="Strong, Session, Bounded or Eventual; empty: as the collection says.")
@@ -78,15 +81,19 @@ def search(
         )
     if like:
         result = replace(result, hits=[[hit for hit in hits if hit.key != itself][:k] for hits in result.hits])
-    if as_json:
-        hits = [[render.row_json(hit) for hit in found] for found in result.hits]
-        groups = [[render.group_json(group) for group in found] for found in result.groups]
-        told = {"explanation": [render.as_dict(each) for each in result.explanation]} if explain else {}
-        render.print_json(
-            {"results": groups or hits, "indexes": result.indexes, "missing_shards": result.missing_shards, **told}
-        )
-    else:
+    _show(result, as_json, explain)
+
+
+def _show(result: SearchResult, as_json: bool, explain: bool) -> None:
+    if not as_json:
         render.print_result(result)
+        return
+    hits = [[render.row_json(hit) for hit in found] for found in result.hits]
+    groups = [[render.group_json(group) for group in found] for found in result.groups]
+    told = {"explanation": [render.as_dict(each) for each in result.explanation]} if explain else {}
+    render.print_json(
+        {"results": groups or hits, "indexes": result.indexes, "missing_shards": result.missing_shards, **told}
+    )
 
 
 def get(
