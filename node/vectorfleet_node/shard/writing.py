@@ -63,12 +63,20 @@ class SegmentWriter:
             np.concatenate([part.hashes[rows] for part, rows in kept]),
             KeyIndex.of(rows.column(KEY)),
         )
-        rows_file = self._file("rows", lambda path: segment.write_rows(path, content, self.format))
-        vectors, indexes = {}, {}
-        for schema in self.collection.vectors:
-            vectors[schema.name], indexes[schema.name] = self._vectors(schema, kept)
-        entry = SegmentEntry(count=len(content.sequences), rows=rows_file, vectors=vectors, indexes=indexes)
-        return open_segment(self.folder, entry, self.collection, self.engine, self.rotten)
+        made: list[FileEntry] = []
+        try:
+            rows_file = self._file("rows", lambda path: segment.write_rows(path, content, self.format))
+            made.append(rows_file)
+            vectors, indexes = {}, {}
+            for schema in self.collection.vectors:
+                vectors[schema.name], indexes[schema.name] = self._vectors(schema, kept, made)
+            entry = SegmentEntry(count=len(content.sequences), rows=rows_file, vectors=vectors, indexes=indexes)
+            return open_segment(self.folder, entry, self.collection, self.engine, self.rotten)
+        except BaseException:
+            # A build that fails is tried again and again: what each attempt left would fill the disk.
+            for file in made:
+                (self.folder / file.name).unlink(missing_ok=True)
+            raise
 
     def row_hash(self, entry: SegmentEntry) -> Hashes:
         """(4,) uint64: the sum of the row hashes of a segment, computed anew from the bytes on disk."""
@@ -89,12 +97,15 @@ class SegmentWriter:
         file = self._file("requests", lambda path: segment.write_requests(path, requests))
         return RequestsEntry(through=through, count=len(requests), file=file)
 
-    def _vectors(self, schema: VectorSchema, kept: _Kept) -> tuple[FileEntry, IndexEntry]:
+    def _vectors(self, schema: VectorSchema, kept: _Kept, made: list[FileEntry]) -> tuple[FileEntry, IndexEntry]:
+        """The files of one named vector; what is finished is added to `made`."""
         file = self._file("vectors", lambda path: segment.write_vectors(path, _pieces(kept, schema.name)))
+        made.append(file)
         count = sum(len(rows) for _, rows in kept)
         raw = segment.map_vectors(CheckedFile.open(self.folder / file.name), count, schema.dimensions)
         kind = self.engine.choose(schema.index, count, schema.dimensions)
         artefact = self._file("index", lambda path: self.engine.build(kind, raw, schema.metric, path))
+        made.append(artefact)
         self.index_built()
         return file, IndexEntry(kind=kind, file=artefact)
 
