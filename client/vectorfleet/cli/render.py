@@ -71,25 +71,23 @@ def print_result(result: SearchResult) -> None:
 
 
 def print_explanation(explanation: Sequence[ShardExplanation]) -> None:
-    """One line per segment; what its shard's search cost beside the segments stands in the first of them."""
-    columns = ["shard", "node", "position", "queries", "wait", "segment", "rows", "allowed", "index", "candidates"]
-    table = _table("how it was found (times in µs)", [*columns, "filter", "engine", "rank", "gather"])
+    """A table per shard with a line per segment, narrow enough for 80 columns; the title tells the rest."""
     for shard in explanation:
-        head = [
-            f"{shard.shard}",
-            _cell(shard.node),
-            f"{shard.position:,}",
-            f"{shard.batch_queries}",
-            f"{shard.wait_us:,}",
-        ]
-        tail = [f"{shard.rank_us:,}", f"{shard.gather_us:,}"]
+        where = f"shard {shard.shard} on {_cell(shard.node)} at position {shard.position}"
+        took = f"waited {shard.wait_us:,} µs, ranked in {shard.rank_us:,} µs, rows read in {shard.gather_us:,} µs"
+        columns = ["segment", "rows", "live", "allowed", "index", "candidates", "filter µs", "engine µs"]
+        table = _table(f"{where}, queries in the call: {shard.batch_queries}\n{took}", columns)
         for each in shard.segments:
-            kind = "sealed" if each.sealed else "growing"
-            counts = [f"{each.rows:,}", f"{each.allowed:,}", _cell(each.index), f"{each.candidates:,}"]
-            table.add_row(*head, kind, *counts, f"{each.filter_us:,}", f"{each.engine_us:,}", *tail)
-            head, tail = [""] * len(head), [""] * len(tail)
-        table.add_section()
-    _print(table)
+            counts = [
+                f"{each.rows:,}",
+                f"{each.live:,}",
+                f"{each.allowed:,}",
+                _cell(each.index),
+                f"{each.candidates:,}",
+            ]
+            times = [f"{each.filter_us:,}", f"{each.engine_us:,}"]
+            table.add_row("sealed" if each.sealed else "growing", *counts, *times)
+        _print(table)
 
 
 def print_collections(collections: Iterable[CollectionInfo]) -> None:
