@@ -7,7 +7,7 @@ cursor when it failed, so a retry repeats no row and skips none.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import suppress
 from types import TracebackType
 from typing import Any
@@ -55,11 +55,8 @@ class Pages:
         return replies.rows(response.rows)
 
 
-class Scan(Iterator[Row]):
-    """The rows, shard after shard, in the order of keys within each. A context manager that ends the scan early.
-
-    `resumed`: whether a view was lost and the scan went on at a newer position (only with `resume=True`).
-    """
+class _Scanning:
+    """What both kinds of iterator hold. run: makes a call; the asynchronous one awaits it."""
 
     def __init__(self, pages: Pages, run: Callable[[Call[Any]], Any]) -> None:
         self._pages = pages
@@ -68,8 +65,12 @@ class Scan(Iterator[Row]):
 
     @property
     def resumed(self) -> bool:
-        """See the class."""
+        """Whether a view was lost and the scan went on at a newer position (only with `resume=True`)."""
         return self._pages.resumed
+
+
+class Scan(_Scanning, Iterator[Row]):
+    """The rows, shard after shard, in the order of keys within each. A context manager that ends the scan early."""
 
     def __next__(self) -> Row:
         while not self._rows:
@@ -95,18 +96,8 @@ class Scan(Iterator[Row]):
         self.close()
 
 
-class AsyncScan(AsyncIterator[Row]):
+class AsyncScan(_Scanning, AsyncIterator[Row]):
     """As `Scan`, for `async for` and `async with`."""
-
-    def __init__(self, pages: Pages, run: Callable[[Call[Any]], Awaitable[Any]]) -> None:
-        self._pages = pages
-        self._run = run
-        self._rows: deque[Row] = deque()
-
-    @property
-    def resumed(self) -> bool:
-        """See `Scan`."""
-        return self._pages.resumed
 
     async def __anext__(self) -> Row:
         while not self._rows:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -12,12 +13,12 @@ LANGS: Final = ("en", "de", "e%n", "", "日本")
 YEARS: Final = (-1, 0, 1, 2020, 2**53 + 1)
 PRICES: Final = (-1.5, 0.0, 2.5, 1e300)
 _COMPARE: Final[dict[str, Callable[[Any, Any], bool]]] = {
-    "==": lambda a, b: a == b,
-    "!=": lambda a, b: a != b,
-    "<": lambda a, b: a < b,
-    "<=": lambda a, b: a <= b,
-    ">": lambda a, b: a > b,
-    ">=": lambda a, b: a >= b,
+    "==": operator.eq,
+    "!=": operator.ne,
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
 }
 
 
@@ -62,9 +63,9 @@ def _leaf(source: random.Random, keys: list[Any]) -> RandomFilter:
             text = "open" if wanted else "open == false"
             return RandomFilter(text, _known("open", lambda value: value is wanted))
         case _:
-            operator, value = source.choice(list(_COMPARE)), source.choice(values)
-            compare = _COMPARE[operator]
-            return RandomFilter(f"{name} {operator} {_literal(value)}", _known(name, lambda held: compare(held, value)))
+            sign, value = source.choice(list(_COMPARE)), source.choice(values)
+            compare = _COMPARE[sign]
+            return RandomFilter(f"{name} {sign} {_literal(value)}", _known(name, lambda held: compare(held, value)))
 
 
 def _known(name: str, test: Callable[[Any], bool]) -> Callable[[Fields], bool | None]:

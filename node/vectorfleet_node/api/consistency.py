@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import grpc
 
@@ -112,3 +112,11 @@ async def view_at(
         answer.status, answer.position = peer_pb2.SHARD_OK, view.position
         return answer, view
     return answer, None
+
+
+def tell_rotten(answers: Iterable[peer_pb2.ShardAnswer], rotten: Mapping[int, str]) -> None:
+    """Makes refusals of the answers of those shards whose bytes turned out damaged while they were read."""
+    for answer in answers:
+        if answer.shard in rotten:
+            message = rotten[answer.shard]
+            answer.CopyFrom(peer_pb2.ShardAnswer(shard=answer.shard, status=peer_pb2.SHARD_NOT_HERE, message=message))

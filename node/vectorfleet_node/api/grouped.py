@@ -66,6 +66,11 @@ def _values(column: pb.FieldColumn) -> list[Any]:
     return columns.unpack_fields([column], count)[column.name]
 
 
+def _packed(name: str, values: list[Any]) -> pb.FieldColumn:
+    """What `_values` reads, also of nothing but nulls, whose type a column need not tell."""
+    return columns.pack_field(name, values) or pb.FieldColumn(name=name, valid=[False] * len(values))
+
+
 @dataclass(frozen=True, order=True)
 class _Row:
     """A row where it is; the order is best first."""
@@ -128,8 +133,7 @@ class _Query:
             rows=take(everything, [ends[row.source] + row.number for row in rows]),
             scores=[-row.worst for row in rows],
             group_sizes=[len(group) for _, group in groups],
-            groups=columns.pack_field(field_name, values)
-            or pb.FieldColumn(name=field_name, valid=[False] * len(values)),
+            groups=_packed(field_name, values),
         )
 
 
@@ -145,11 +149,7 @@ async def search_groups(
     wanted = [query.wanted() for query in found]
     again = sorted({shard for query in wanted for shard in query})
     if again:
-        name = request.group_by.field
-        only = [
-            columns.pack_field(name, values) or pb.FieldColumn(name=name, valid=[False] * len(values))
-            for values in ([*set().union(*query.values())] for query in wanted)
-        ]
+        only = [_packed(request.group_by.field, [*set().union(*query.values())]) for query in wanted]
         second = await ask(again, only)
         _add(found, second)
         responses = [*responses, *second]

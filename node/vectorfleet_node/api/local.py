@@ -20,7 +20,7 @@ from vectorfleet.v1 import vectorfleet_pb2 as pb
 from vectorfleet_node.api import grouped, validate
 from vectorfleet_node.api.admission import Admission
 from vectorfleet_node.api.batching import Batcher
-from vectorfleet_node.api.consistency import view_at
+from vectorfleet_node.api.consistency import tell_rotten, view_at
 from vectorfleet_node.api.rows import concatenate, key_values, rows_message
 from vectorfleet_node.api.searches import ShardsFound, ShardsSearch, key_of, run_batch
 from vectorfleet_node.query.grouping import group_shard
@@ -63,7 +63,7 @@ class LocalReads:
             search = ShardsSearch(views, spec, request.explain, now)
             left = seconds - (now - began)
             found = await self._batches.search(key_of(search), search, len(spec.queries), left)
-            _tell_rotten(answers, found.rotten)
+            tell_rotten(answers, found.rotten)
             response.results.extend(found.results)
             response.indexes.extend(found.indexes)
             response.explanation.extend(found.explanation)
@@ -132,7 +132,7 @@ class LocalReads:
     ) -> list[T]:
         """What `work` makes of each shard; those that it found rotten are told in `answers` instead."""
         found, rotten = await self._run(_each, views, work)
-        _tell_rotten(answers, rotten)
+        tell_rotten(answers, rotten)
         return found
 
     async def _run(self, work: Callable[..., T], *args: object) -> T:
@@ -147,13 +147,6 @@ def _each(views: Mapping[int, ShardView], work: Callable[[int, ShardView], T]) -
         except Rotten as error:
             rotten[shard] = str(error)
     return found, rotten
-
-
-def _tell_rotten(answers: Sequence[peer_pb2.ShardAnswer], rotten: Mapping[int, str]) -> None:
-    for answer in answers:
-        if answer.shard in rotten:
-            message = rotten[answer.shard]
-            answer.CopyFrom(peer_pb2.ShardAnswer(shard=answer.shard, status=peer_pb2.SHARD_NOT_HERE, message=message))
 
 
 def _by_shard(keys: Sequence[Key], schema: CollectionSchema, views: Mapping[int, ShardView]) -> dict[int, list[Key]]:

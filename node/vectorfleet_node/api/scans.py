@@ -22,7 +22,7 @@ from vectorfleet.topology import CollectionTopology
 from vectorfleet.v1 import peer_pb2
 from vectorfleet.v1 import vectorfleet_pb2 as pb
 from vectorfleet_node.api import validate
-from vectorfleet_node.api.consistency import not_before, view_at
+from vectorfleet_node.api.consistency import not_before, tell_rotten, view_at
 from vectorfleet_node.api.errors import ApiError, UnreachableError, hints, invalid
 from vectorfleet_node.api.held import HeldScan, HeldScans
 from vectorfleet_node.api.rows import key_values, keys_message, rows_message
@@ -85,9 +85,7 @@ class LocalScans:
             order = await self._run(in_order, view, schema, wanted, after)
             response = await self._read(asked, HeldScan(request.collection, cursor.shard, schema, view, order))
         except Rotten as error:
-            answer.CopyFrom(
-                peer_pb2.ShardAnswer(shard=cursor.shard, status=peer_pb2.SHARD_NOT_HERE, message=str(error))
-            )
+            tell_rotten([answer], {cursor.shard: str(error)})
             return peer_pb2.ScanShardResponse(answers=[answer])
         response.answers.append(answer)
         return response

@@ -24,7 +24,7 @@ from vectorfleet_node.engine.port import Mask, SearchOptions
 from vectorfleet_node.query.errors import InvalidQuery
 from vectorfleet_node.query.model import Floats, Hits, SearchSpec
 from vectorfleet_node.query.ranges import reaching
-from vectorfleet_node.query.rows import Places, allowed, gather, keys_of
+from vectorfleet_node.query.rows import Places, allowed, gather, hits_between, keys_of
 from vectorfleet_node.query.validate import MAX_K, check_answer
 from vectorfleet_node.shard.view import ShardView
 
@@ -86,9 +86,7 @@ def group_shard(
     ends = np.cumsum([0, *(sum(len(group.found) for group in groups) for groups, _ in chosen)])
     answers = []
     for (start, end), (groups, complete) in zip(pairwise(ends.tolist()), chosen, strict=True):
-        count = end - start
-        vectors = {name: values[start:end] for name, values in rows.vectors.items()}
-        hits = Hits(rows.keys.slice(start, count), rows.fields.slice(start, count), vectors, joined.scores[start:end])
+        hits = hits_between(rows, joined.scores, start, end)
         values = search.values.take(pa.array([group.code for group in groups], pa.int64()))
         answers.append(Groups(hits, tuple(len(group.found) for group in groups), values, complete))
     return answers, frozenset(search.indexes)

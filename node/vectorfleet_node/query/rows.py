@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from vectorfleet.schema import CollectionSchema
 from vectorfleet_node.query.filters import Filter
 from vectorfleet_node.query.filters.masks import mask_of
-from vectorfleet_node.query.model import Rows
+from vectorfleet_node.query.model import Floats, Hits, Rows
 from vectorfleet_node.shard.batch import KEY_COLUMN, arrow_schema, field_column
 from vectorfleet_node.shard.view import Key, RowBlock, ShardView
 
@@ -74,6 +74,13 @@ def gather(
 def keys_of(view: ShardView, schema: CollectionSchema, blocks: Places, rows: Places) -> pa.Array:
     """The keys of the rows at (blocks[i], rows[i])."""
     return _columns(view, schema, blocks, rows, (KEY_COLUMN,))[0]
+
+
+def hits_between(found: Rows, scores: Floats, start: int, end: int) -> Hits:
+    """Rows `start` to `end` (exclusive) of what was found for several queries, with their scores: one query's hits."""
+    vectors = {name: values[start:end] for name, values in found.vectors.items()}
+    count = end - start
+    return Hits(found.keys.slice(start, count), found.fields.slice(start, count), vectors, scores[start:end])
 
 
 def _columns(

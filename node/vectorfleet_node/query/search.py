@@ -17,9 +17,9 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from vectorfleet.schema import IndexType
-from vectorfleet_node.query.model import Floats, Hits, Rows, SearchResult, SearchSpec
+from vectorfleet_node.query.model import Floats, Hits, SearchResult, SearchSpec
 from vectorfleet_node.query.ranges import reaching
-from vectorfleet_node.query.rows import Places, allowed, gather, keys_of
+from vectorfleet_node.query.rows import Places, allowed, gather, hits_between, keys_of
 from vectorfleet_node.query.trace import BlockTrace, ShardTrace
 from vectorfleet_node.shard.view import ShardView
 
@@ -45,7 +45,7 @@ def search_shard(
     ranked_at = perf_counter_ns()
     found = gather(view, spec.schema, blocks, rows, spec.output_fields, spec.include_vectors, (spec.vector,))
     ends = np.searchsorted(queries, np.arange(len(spec.queries) + 1))
-    hits = [_slice(found, scores, start, end) for start, end in pairwise(ends)]
+    hits = [hits_between(found, scores, start, end) for start, end in pairwise(ends)]
     if trace is not None:
         trace.rank_ns, trace.gather_ns = ranked_at - found_at, perf_counter_ns() - ranked_at
     return SearchResult(hits, frozenset(indexes))
@@ -102,17 +102,11 @@ def _best(queries: Places, scores: Floats, keys: Callable[[], pa.Array], k: int)
     return order[place < k]
 
 
-def _slice(found: Rows, scores: Floats, start: int, end: int) -> Hits:
-    vectors = {name: values[start:end] for name, values in found.vectors.items()}
-    count = end - start
-    return Hits(found.keys.slice(start, count), found.fields.slice(start, count), vectors, scores[start:end])
-
-
 def _merged(answers: Sequence[Hits], k: int) -> Hits:
     parts = [part for part in answers if len(part.keys)] or [answers[0]]
     if len(parts) == 1:
         part = parts[0]
-        return _slice(part, part.scores, 0, min(k, len(part.keys)))
+        return hits_between(part, part.scores, 0, min(k, len(part.keys)))
     keys = pa.concat_arrays([part.keys for part in parts])
     scores = np.concatenate([part.scores for part in parts])
     order = _best(np.zeros(len(keys), np.int64), scores, lambda: keys, k)

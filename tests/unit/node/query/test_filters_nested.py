@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import operator
 import random
 import re
 from collections.abc import Callable
@@ -60,12 +61,12 @@ PATHS: dict[str, tuple[str | int, ...]] = {
     "meta[1]": (1,),
 }
 OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
-    "==": lambda a, b: a == b,
-    "!=": lambda a, b: a != b,
-    "<": lambda a, b: a < b,
-    "<=": lambda a, b: a <= b,
-    ">": lambda a, b: a > b,
-    ">=": lambda a, b: a >= b,
+    "==": operator.eq,
+    "!=": operator.ne,
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
 }
 TURNED = {"<": ">", "<=": ">=", ">": "<", ">=": "<="}
 Row = dict[str, Any]
@@ -146,13 +147,13 @@ class Writer:
     def array(self) -> tuple[str, Verdict]:
         name, pool = self.rng.choice(list(POOLS.items()))
         values = [self.rng.choice(pool) for _ in range(self.rng.randrange(4))]
-        number, operator = self.rng.randrange(4), self.rng.choice(list(OPERATORS))
+        number, sign = self.rng.randrange(4), self.rng.choice(list(OPERATORS))
         listed = ", ".join(map(literal, values))
         choices: list[tuple[str, Callable[[list[Any]], bool]]] = [
             (f"contains({name}, {literal(pool[0])})", lambda held: pool[0] in held),
             (f"contains_any({name}, [{listed}])", lambda held: any(value in held for value in values)),
             (f"contains_all({name}, [{listed}])", lambda held: all(value in held for value in values)),
-            (f"length({name}) {operator} {number}", lambda held: OPERATORS[operator](len(held), number)),
+            (f"length({name}) {sign} {number}", lambda held: OPERATORS[sign](len(held), number)),
             (f"LENGTH({name}) in [{number}]", lambda held: len(held) == number),
         ]
         text, test = self.rng.choice(choices)
@@ -160,14 +161,14 @@ class Writer:
 
     def path(self) -> tuple[str, Verdict]:
         (path, steps), constant = self.rng.choice(list(PATHS.items())), self.rng.choice(CONSTANTS)
-        operator = self.rng.choice(["==", "!="] if isinstance(constant, bool) else list(OPERATORS))
-        text = f"{path} {operator} {literal(constant)}"
+        sign = self.rng.choice(["==", "!="] if isinstance(constant, bool) else list(OPERATORS))
+        text = f"{path} {sign} {literal(constant)}"
         if self.rng.random() < 0.3:
-            text = f"{literal(constant)} {TURNED.get(operator, operator)} {path}"
+            text = f"{literal(constant)} {TURNED.get(sign, sign)} {path}"
 
         def verdict(row: Row) -> bool | None:
             value = at(row, steps)
-            return OPERATORS[operator](value, constant) if kind(value) == kind(constant) else None
+            return OPERATORS[sign](value, constant) if kind(value) == kind(constant) else None
 
         return text, verdict
 
