@@ -72,6 +72,38 @@ class AppendResponse(_message.Message):
     deleted: int
     def __init__(self, position: _Optional[int] = ..., deleted: _Optional[int] = ...) -> None: ...
 
+class ImportShardRequest(_message.Message):
+    __slots__ = ("header", "rows")
+    HEADER_FIELD_NUMBER: _ClassVar[int]
+    ROWS_FIELD_NUMBER: _ClassVar[int]
+    header: ImportShardHeader
+    rows: bytes
+    def __init__(self, header: _Optional[_Union[ImportShardHeader, _Mapping]] = ..., rows: _Optional[bytes] = ...) -> None: ...
+
+class ImportShardHeader(_message.Message):
+    __slots__ = ("collection", "shard", "request_id", "floor", "rows", "take_over")
+    COLLECTION_FIELD_NUMBER: _ClassVar[int]
+    SHARD_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    FLOOR_FIELD_NUMBER: _ClassVar[int]
+    ROWS_FIELD_NUMBER: _ClassVar[int]
+    TAKE_OVER_FIELD_NUMBER: _ClassVar[int]
+    collection: str
+    shard: int
+    request_id: str
+    floor: int
+    rows: int
+    take_over: bool
+    def __init__(self, collection: _Optional[str] = ..., shard: _Optional[int] = ..., request_id: _Optional[str] = ..., floor: _Optional[int] = ..., rows: _Optional[int] = ..., take_over: _Optional[bool] = ...) -> None: ...
+
+class ImportShardResponse(_message.Message):
+    __slots__ = ("position", "repeated")
+    POSITION_FIELD_NUMBER: _ClassVar[int]
+    REPEATED_FIELD_NUMBER: _ClassVar[int]
+    position: int
+    repeated: bool
+    def __init__(self, position: _Optional[int] = ..., repeated: _Optional[bool] = ...) -> None: ...
+
 class NotLeader(_message.Message):
     __slots__ = ("owner", "address")
     OWNER_FIELD_NUMBER: _ClassVar[int]

@@ -39,6 +39,11 @@ class PeerStub:
                 request_serializer=vectorfleet_dot_v1_dot_peer__pb2.AppendRequest.SerializeToString,
                 response_deserializer=vectorfleet_dot_v1_dot_peer__pb2.AppendResponse.FromString,
                 _registered_method=True)
+        self.ImportShard = channel.stream_unary(
+                '/vectorfleet.v1.Peer/ImportShard',
+                request_serializer=vectorfleet_dot_v1_dot_peer__pb2.ImportShardRequest.SerializeToString,
+                response_deserializer=vectorfleet_dot_v1_dot_peer__pb2.ImportShardResponse.FromString,
+                _registered_method=True)
         self.SearchShards = channel.unary_unary(
                 '/vectorfleet.v1.Peer/SearchShards',
                 request_serializer=vectorfleet_dot_v1_dot_peer__pb2.SearchShardsRequest.SerializeToString,
@@ -96,6 +101,13 @@ class PeerServicer:
 
     def Append(self, request, context):
         """Appends one shard's part of a write; only the shard's leader does, others answer FAILED_PRECONDITION with a NotLeader detail.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ImportShard(self, request_iterator, context):
+        """Imports one part into a shard, as Append: the header first, then the rows.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -177,6 +189,11 @@ def add_PeerServicer_to_server(servicer, server):
                     request_deserializer=vectorfleet_dot_v1_dot_peer__pb2.AppendRequest.FromString,
                     response_serializer=vectorfleet_dot_v1_dot_peer__pb2.AppendResponse.SerializeToString,
             ),
+            'ImportShard': grpc.stream_unary_rpc_method_handler(
+                    servicer.ImportShard,
+                    request_deserializer=vectorfleet_dot_v1_dot_peer__pb2.ImportShardRequest.FromString,
+                    response_serializer=vectorfleet_dot_v1_dot_peer__pb2.ImportShardResponse.SerializeToString,
+            ),
             'SearchShards': grpc.unary_unary_rpc_method_handler(
                     servicer.SearchShards,
                     request_deserializer=vectorfleet_dot_v1_dot_peer__pb2.SearchShardsRequest.FromString,
@@ -255,6 +272,33 @@ class Peer:
             '/vectorfleet.v1.Peer/Append',
             vectorfleet_dot_v1_dot_peer__pb2.AppendRequest.SerializeToString,
             vectorfleet_dot_v1_dot_peer__pb2.AppendResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ImportShard(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_unary(
+            request_iterator,
+            target,
+            '/vectorfleet.v1.Peer/ImportShard',
+            vectorfleet_dot_v1_dot_peer__pb2.ImportShardRequest.SerializeToString,
+            vectorfleet_dot_v1_dot_peer__pb2.ImportShardResponse.FromString,
             options,
             channel_credentials,
             insecure,

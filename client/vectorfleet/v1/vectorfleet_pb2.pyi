@@ -170,6 +170,38 @@ class UpsertRequest(_message.Message):
     floor: SessionToken
     def __init__(self, collection: _Optional[str] = ..., request_id: _Optional[str] = ..., rows: _Optional[_Union[Rows, _Mapping]] = ..., floor: _Optional[_Union[SessionToken, _Mapping]] = ...) -> None: ...
 
+class ImportRequest(_message.Message):
+    __slots__ = ("header", "rows")
+    HEADER_FIELD_NUMBER: _ClassVar[int]
+    ROWS_FIELD_NUMBER: _ClassVar[int]
+    header: ImportHeader
+    rows: Rows
+    def __init__(self, header: _Optional[_Union[ImportHeader, _Mapping]] = ..., rows: _Optional[_Union[Rows, _Mapping]] = ...) -> None: ...
+
+class ImportHeader(_message.Message):
+    __slots__ = ("collection", "shard", "request_id", "rows", "floor")
+    COLLECTION_FIELD_NUMBER: _ClassVar[int]
+    SHARD_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    ROWS_FIELD_NUMBER: _ClassVar[int]
+    FLOOR_FIELD_NUMBER: _ClassVar[int]
+    collection: str
+    shard: int
+    request_id: str
+    rows: int
+    floor: SessionToken
+    def __init__(self, collection: _Optional[str] = ..., shard: _Optional[int] = ..., request_id: _Optional[str] = ..., rows: _Optional[int] = ..., floor: _Optional[_Union[SessionToken, _Mapping]] = ...) -> None: ...
+
+class ImportResponse(_message.Message):
+    __slots__ = ("session", "rows", "repeated")
+    SESSION_FIELD_NUMBER: _ClassVar[int]
+    ROWS_FIELD_NUMBER: _ClassVar[int]
+    REPEATED_FIELD_NUMBER: _ClassVar[int]
+    session: SessionToken
+    rows: int
+    repeated: bool
+    def __init__(self, session: _Optional[_Union[SessionToken, _Mapping]] = ..., rows: _Optional[int] = ..., repeated: _Optional[bool] = ...) -> None: ...
+
 class DeleteRequest(_message.Message):
     __slots__ = ("collection", "request_id", "keys", "floor", "filter")
     COLLECTION_FIELD_NUMBER: _ClassVar[int]

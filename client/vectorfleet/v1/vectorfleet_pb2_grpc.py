@@ -39,6 +39,11 @@ class VectorFleetStub:
                 request_serializer=vectorfleet_dot_v1_dot_vectorfleet__pb2.UpsertRequest.SerializeToString,
                 response_deserializer=vectorfleet_dot_v1_dot_vectorfleet__pb2.WriteResponse.FromString,
                 _registered_method=True)
+        self.Import = channel.stream_unary(
+                '/vectorfleet.v1.VectorFleet/Import',
+                request_serializer=vectorfleet_dot_v1_dot_vectorfleet__pb2.ImportRequest.SerializeToString,
+                response_deserializer=vectorfleet_dot_v1_dot_vectorfleet__pb2.ImportResponse.FromString,
+                _registered_method=True)
         self.Delete = channel.unary_unary(
                 '/vectorfleet.v1.VectorFleet/Delete',
                 request_serializer=vectorfleet_dot_v1_dot_vectorfleet__pb2.DeleteRequest.SerializeToString,
@@ -81,6 +86,14 @@ class VectorFleetServicer:
 
     def Upsert(self, request, context):
         """Inserts rows, replacing those whose key exists. Acknowledged means durable in the object store.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Import(self, request_iterator, context):
+        """Inserts or replaces many rows of one shard at once: they become segment files beside the log, and visible together.
+        The first message is the header, the others are the rows.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -145,6 +158,11 @@ def add_VectorFleetServicer_to_server(servicer, server):
                     request_deserializer=vectorfleet_dot_v1_dot_vectorfleet__pb2.UpsertRequest.FromString,
                     response_serializer=vectorfleet_dot_v1_dot_vectorfleet__pb2.WriteResponse.SerializeToString,
             ),
+            'Import': grpc.stream_unary_rpc_method_handler(
+                    servicer.Import,
+                    request_deserializer=vectorfleet_dot_v1_dot_vectorfleet__pb2.ImportRequest.FromString,
+                    response_serializer=vectorfleet_dot_v1_dot_vectorfleet__pb2.ImportResponse.SerializeToString,
+            ),
             'Delete': grpc.unary_unary_rpc_method_handler(
                     servicer.Delete,
                     request_deserializer=vectorfleet_dot_v1_dot_vectorfleet__pb2.DeleteRequest.FromString,
@@ -208,6 +226,33 @@ class VectorFleet:
             '/vectorfleet.v1.VectorFleet/Upsert',
             vectorfleet_dot_v1_dot_vectorfleet__pb2.UpsertRequest.SerializeToString,
             vectorfleet_dot_v1_dot_vectorfleet__pb2.WriteResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Import(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_unary(
+            request_iterator,
+            target,
+            '/vectorfleet.v1.VectorFleet/Import',
+            vectorfleet_dot_v1_dot_vectorfleet__pb2.ImportRequest.SerializeToString,
+            vectorfleet_dot_v1_dot_vectorfleet__pb2.ImportResponse.FromString,
             options,
             channel_credentials,
             insecure,
