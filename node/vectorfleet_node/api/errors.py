@@ -27,6 +27,7 @@ _SHARD_CODES: dict[type[Exception], grpc.StatusCode] = {
     port.NotApplied: Code.ABORTED,
     port.InDoubt: Code.UNAVAILABLE,
     port.TooOld: Code.FAILED_PRECONDITION,
+    port.TooNew: Code.FAILED_PRECONDITION,
     port.NotReady: Code.UNAVAILABLE,
     port.Overloaded: Code.RESOURCE_EXHAUSTED,
     port.Rotten: Code.UNAVAILABLE,
@@ -44,7 +45,12 @@ _BY_NAME = {kind.__name__: kind for kind in _SHARD_CODES}
 
 
 class ApiError(Exception):
-    """An answer that is an error: a code, a sentence for a human, and details for programs."""
+    """An answer that is an error: a code, a sentence for a human, and details for programs.
+
+    `row` tells which row of a write is wrong, from 0, where it is a row.
+    """
+
+    row: int | None = None
 
     def __init__(self, code: grpc.StatusCode, message: str, details: Iterable[Message] = ()) -> None:
         super().__init__(message)
@@ -57,12 +63,22 @@ class UnreachableError(Exception):
     """A node did not answer a call, or not as a node of this fleet; whether it did what was asked is unknown."""
 
 
-def invalid(field: str, problem: str) -> ApiError:
+def invalid(field: str, problem: str, row: int | None = None) -> ApiError:
     """INVALID_ARGUMENT that names the request's field; `problem` tells the value and what is allowed."""
     violation = error_details_pb2.BadRequest.FieldViolation(field=field, description=problem)
-    return ApiError(
+    error = ApiError(
         Code.INVALID_ARGUMENT, f"{field}: {problem}", [error_details_pb2.BadRequest(field_violations=[violation])]
     )
+    error.row = row
+    return error
+
+
+def violation_of(error: ApiError) -> tuple[str, str]:
+    """The field that a refusal of `invalid` names, and its problem."""
+    (detail,) = error.details
+    assert isinstance(detail, error_details_pb2.BadRequest)
+    (violation,) = detail.field_violations
+    return violation.field, violation.description
 
 
 def _pack(code: grpc.StatusCode, message: str, details: Iterable[Message]) -> status_pb2.Status:

@@ -10,12 +10,13 @@
     ├── NotReady       not loaded yet
     ├── Rotten         a segment's file is damaged on this node and is being replaced: ask another replica, or later
     ├── Overloaded     no room or no time for the request: nothing was done; try again after `retry_after` seconds
+    ├── TooNew         the shard is written in a format that has no way to say this; nothing was done
     └── Behind         the log does not (yet) reach the position that was asked for
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncIterable, Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -59,6 +60,10 @@ class Rotten(ShardError):
 
 class Behind(ShardError):
     """The position asked for is beyond the log's checked tail."""
+
+
+class TooNew(ShardError):
+    """The newest fence says an older format, which cannot say what was asked for: some replica would not read it."""
 
 
 class Overloaded(ShardError):
@@ -160,6 +165,29 @@ class Replica(Protocol):
 
         Waits up to `patience` seconds for room. Raises NotLeader, NotApplied, InDoubt (also when cancelled by a
         deadline the put goes on), TooOld, NotReady, Overloaded, or a StorageError when nothing was sent.
+        """
+
+    def stored(self, request_id: str, floor: int) -> int | None:
+        """Leader: the log position of a request that is known to be in the log, None when there is none.
+
+        Asks nothing: cheap, for who would otherwise send much to be told that it is there. NotLeader, NotReady, TooOld.
+        """
+
+    async def import_rows(
+        self, request_id: str, floor: int, rows: AsyncIterable[pa.RecordBatch], patience: float = 0.0
+    ) -> int:
+        """Leader: makes a part of a bulk import durable as a segment of its own; its log position.
+
+        rows: record batches in the schema `batch.arrow_schema(collection)`, of this shard, keys distinct in all of
+        them together; read once, in order, and not at all when the request is stored already. What it raises is passed
+        on, and nothing was imported then.
+
+        The rows become visible together, as of that position: they replace earlier versions of their keys, whenever
+        their sending began, and later writes replace them. The same request id is applied once. Once all rows have been
+        read, a cancelled caller (InDoubt) does not end the import; the same id, sent again, joins it.
+
+        Waits up to `patience` seconds for its turn: a node works on few parts at a time. ValueError for rows that do
+        not fit the collection or are too many for a part; otherwise raises as `append`, TooNew in a shard of format 1.
         """
 
     def deleted(self, request_id: str) -> int | None:

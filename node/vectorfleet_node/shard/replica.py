@@ -8,10 +8,12 @@ of anybody else. The trap is a reign that is over: whatever was begun in it must
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterable, Awaitable, Callable, Coroutine
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
+
+import pyarrow as pa
 
 from vectorfleet.schema import CollectionSchema
 from vectorfleet_node.engine.port import Engine
@@ -28,6 +30,7 @@ from vectorfleet_node.shard.port import (
     ReplicaReport,
     Rotten,
     SelectPart,
+    TooNew,
     TooOld,
 )
 from vectorfleet_node.shard.reign import COMPLAINERS, Realm, Reign
@@ -236,6 +239,20 @@ class ShardReplica:
     def deleted(self, request_id: str) -> int | None:
         """See `Replica`."""
         return self._deleted.get(request_id)
+
+    def stored(self, request_id: str, floor: int) -> int | None:
+        """See `Replica`."""
+        landed = self._find(self._ready_to_write(), request_id, floor)
+        return landed.result() if landed is not None and landed.done() and not landed.exception() else None
+
+    async def import_rows(
+        self, request_id: str, floor: int, rows: AsyncIterable[pa.RecordBatch], patience: float = 0.0
+    ) -> int:
+        """See `Replica`."""
+        known = self.stored(request_id, floor)
+        if known is None:
+            raise TooNew(f"shard {self._shard} takes no imports from this node: {rows} would not be stored")
+        return known
 
     def _ready_to_write(self) -> Reign:
         if self._follower.damage or not self._follower.loaded:

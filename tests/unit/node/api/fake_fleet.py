@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncIterable, Callable
 from dataclasses import dataclass, field
 from typing import Any
+
+import pyarrow as pa
 
 from vectorfleet.schema import CollectionSchema, FieldSchema, FieldType, VectorSchema
 from vectorfleet.topology import Claim, CollectionTopology, ShardPlacement, StorageLocation
@@ -76,6 +78,17 @@ class FakeReplica:
 
     def deleted(self, request_id: str) -> int | None:
         return None
+
+    def stored(self, request_id: str, floor: int) -> int | None:
+        return None
+
+    async def import_rows(
+        self, request_id: str, floor: int, rows: AsyncIterable[pa.RecordBatch], patience: float = 0.0
+    ) -> int:
+        if not self.leads:
+            raise NotLeader(*self.leader)
+        self.position += sum([batch.num_rows async for batch in rows])
+        return self.position
 
     async def take_over(self) -> None:
         self._do("take_over", self.taking_over)
