@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from vectorfleet.schema import IndexType, Metric
+from vectorfleet.schema import IndexKind, Metric
 from vectorfleet_node.engine.cpu import CpuEngine
 from vectorfleet_node.engine.port import Floats, Ids, Index, Mask, SearchOptions
 
@@ -70,9 +70,9 @@ def run(vectors: Floats, queries: Floats, arguments: argparse.Namespace, console
     """Builds both indexes and measures them, unfiltered and with a random filter."""
     engine, metric, k = CpuEngine(), Metric(arguments.metric), arguments.k
     with TemporaryDirectory() as folder:
-        exact = engine.build(IndexType.EXACT, vectors, metric, Path(folder) / "exact")
+        exact = engine.build(IndexKind.EXACT, vectors, metric, Path(folder) / "exact")
         start = time.perf_counter()
-        graph = engine.build(IndexType.HNSW, vectors, metric, Path(folder) / "hnsw")
+        graph = engine.build(IndexKind.HNSW, vectors, metric, Path(folder) / "hnsw")
         console.print(f"HNSW over {len(vectors):,} x {vectors.shape[1]} built in {time.perf_counter() - start:.1f} s")
         for share in (1.0, *arguments.filters):
             allow: NDArray[np.bool_] | None = None

@@ -38,6 +38,13 @@ class IndexType(StrEnum):
     IVFPQ = "IVFPQ"
 
 
+class IndexKind(StrEnum):
+    """Kinds of index that a segment has: what became of an `IndexType`. Manifests, reports and answers name them."""
+
+    EXACT = "Exact"
+    HNSW = "HNSW"
+
+
 class FieldType(StrEnum):
     """Types of payload fields. Every field is nullable; the elements of an array are not."""
 

@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 from vectorfleet.descriptor import ClaimRecord, CollectionDescriptor
-from vectorfleet.schema import CollectionSchema, FieldSchema, FieldType, IndexType, Metric, VectorSchema
+from vectorfleet.schema import CollectionSchema, FieldSchema, FieldType, IndexKind, Metric, VectorSchema
 from vectorfleet.topology import Claim
 from vectorfleet_node.engine.artefact import HEADER_BYTES, Header, read_header
 from vectorfleet_node.maintenance import words
@@ -254,7 +254,7 @@ def every_object() -> dict[str, Object]:
     name = f"manifest {POSITION} of shard {SHARD}"
     found["manifest"] = Object(_manifest(), name, _decode_manifest, reseal=crc_behind)
     vectors = sealed(np.arange(20, dtype="<f4").tobytes())
-    header = Header(IndexType.EXACT, Metric.COSINE, 4, 5).pack()
+    header = Header(IndexKind.EXACT, Metric.COSINE, 4, 5).pack()
     assert len(header) == HEADER_BYTES
     descriptor = CollectionDescriptor(uid=UID, collection=SCHEMA, key_hash="blake2b-64")
     claim = ClaimRecord(holder=Claim(cluster="c", namespace="n", name="x"), collection=SCHEMA, stamp=1.5)

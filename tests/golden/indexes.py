@@ -14,13 +14,13 @@ import numpy as np
 import pyarrow as pa
 
 from tests.golden.datasets import CACHE, Dataset
-from vectorfleet.schema import IndexType
+from vectorfleet.schema import IndexKind
 from vectorfleet_node.engine import exact, hnsw
 from vectorfleet_node.engine.cpu import CpuEngine
 from vectorfleet_node.engine.port import Index
 from vectorfleet_node.shard.view import Key, RowBlock
 
-_BUILDERS: Final[dict[IndexType, ModuleType]] = {IndexType.EXACT: exact, IndexType.HNSW: hnsw}
+_BUILDERS: Final[dict[IndexKind, ModuleType]] = {IndexKind.EXACT: exact, IndexKind.HNSW: hnsw}
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class View:
         raise NotImplementedError
 
 
-def view_of(dataset: Dataset, kind: IndexType) -> View:
+def view_of(dataset: Dataset, kind: IndexKind) -> View:
     """The data set under an index of that kind; builds it when the cache has none."""
     columns = {"key": pa.array([str(row) for row in range(len(dataset.vectors))])}
     columns |= {name: pa.array(values) for name, values in dataset.fields.items()}
@@ -49,7 +49,7 @@ def view_of(dataset: Dataset, kind: IndexType) -> View:
     return View((block,))
 
 
-def _index(dataset: Dataset, kind: IndexType) -> Index:
+def _index(dataset: Dataset, kind: IndexKind) -> Index:
     metric = dataset.schema.vectors[0].metric
     made_of = f"{dataset.digest} {kind} {_code(kind)} {version('faiss-cpu')}"
     path = CACHE / "golden" / f"index-{hashlib.sha256(made_of.encode()).hexdigest()[:16]}"
@@ -61,6 +61,6 @@ def _index(dataset: Dataset, kind: IndexType) -> Index:
     return CpuEngine().load(kind, dataset.vectors, metric, path)
 
 
-def _code(kind: IndexType) -> str:
+def _code(kind: IndexKind) -> str:
     """The source of what builds that kind: another one makes other indexes."""
     return hashlib.sha256(inspect.getsource(_BUILDERS[kind]).encode()).hexdigest()

@@ -14,13 +14,13 @@ from tests.golden import datasets
 from tests.golden.datasets import Dataset
 from tests.golden.indexes import view_of
 from tests.golden.truth import K, kth_scores
-from vectorfleet.schema import IndexType
+from vectorfleet.schema import IndexKind
 from vectorfleet_node.query.filters import compile_filter
 from vectorfleet_node.query.search import search_shard
 from vectorfleet_node.query.validate import search_spec
 
 RECALL: Final = 0.95
-KINDS: Final = (IndexType.EXACT, IndexType.HNSW)
+KINDS: Final = (IndexKind.EXACT, IndexKind.HNSW)
 _ROUNDING: Final = 1e-6
 
 
@@ -36,7 +36,7 @@ def load(make: Callable[[], Dataset | None]) -> Dataset:
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("make", [datasets.glove, datasets.minilm], ids=["GloVe-100", "MiniLM"])
 def test_recall_at_10_is_at_least_95_percent_with_and_without_filters(
-    make: Callable[[], Dataset | None], kind: IndexType, capsys: pytest.CaptureFixture[str]
+    make: Callable[[], Dataset | None], kind: IndexKind, capsys: pytest.CaptureFixture[str]
 ) -> None:
     dataset = load(make)
     view, schema = view_of(dataset, kind), dataset.schema

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from vectorfleet.schema import IndexType, Metric
+from vectorfleet.schema import IndexKind, Metric
 
 MAGIC: Final = b"VFINDEX\x00"
 FORMAT: Final = 1
 HEADER_BYTES: Final = 64  # the body starts on a cache line
 _LAYOUT: Final = struct.Struct("<8sHBBIQQd")  # magic, format, kind, metric, dimensions, rows, body bytes, scale
-_KINDS: Final = {IndexType.EXACT: 1, IndexType.HNSW: 2}
+_KINDS: Final = {IndexKind.EXACT: 1, IndexKind.HNSW: 2}
 _METRICS: Final = {Metric.COSINE: 1, Metric.L2: 2, Metric.DOT: 3}
 
 
@@ -25,7 +25,7 @@ _METRICS: Final = {Metric.COSINE: 1, Metric.L2: 2, Metric.DOT: 3}
 class Header:
     """First HEADER_BYTES of an artefact. `scale` is what the vectors were multiplied by before they were indexed."""
 
-    kind: IndexType
+    kind: IndexKind
     metric: Metric
     dimensions: int
     rows: int
@@ -62,7 +62,7 @@ def read_header(path: Path, size: int | None = None) -> Header:
 
 
 def check_header(
-    path: Path, kind: IndexType, metric: Metric, shape: tuple[int, ...], size: int | None = None
+    path: Path, kind: IndexKind, metric: Metric, shape: tuple[int, ...], size: int | None = None
 ) -> Header:
     """The header of a `kind` index by `metric` over vectors of `shape`. ValueError says what is there instead."""
     header = read_header(path, size)

@@ -13,7 +13,7 @@ from typing import Final
 
 import numpy as np
 
-from vectorfleet.schema import IndexType, Metric
+from vectorfleet.schema import IndexKind, Metric
 from vectorfleet_node.engine.port import Floats, Ids, Mask, SearchOptions
 from vectorfleet_node.engine.scoring import padded, rank, rows_per_chunk
 
@@ -35,9 +35,9 @@ class ExactIndex:
         self._metric = metric
 
     @property
-    def kind(self) -> IndexType:
+    def kind(self) -> IndexKind:
         """Always Exact."""
-        return IndexType.EXACT
+        return IndexKind.EXACT
 
     @property
     def rows(self) -> int:

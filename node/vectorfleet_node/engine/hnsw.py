@@ -18,7 +18,7 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from vectorfleet.schema import IndexType, Metric
+from vectorfleet.schema import IndexKind, Metric
 from vectorfleet_node.engine.artefact import HEADER_BYTES, Header, check_header
 from vectorfleet_node.engine.exact import ExactIndex
 from vectorfleet_node.engine.planner import candidates, plan
@@ -44,9 +44,9 @@ class HnswIndex:
         self._exact = ExactIndex(vectors, metric)
 
     @property
-    def kind(self) -> IndexType:
+    def kind(self) -> IndexKind:
         """Always HNSW."""
-        return IndexType.HNSW
+        return IndexKind.HNSW
 
     @property
     def rows(self) -> int:
@@ -99,7 +99,7 @@ def build(vectors: Floats, metric: Metric, artefact: Path, threads: int) -> Hnsw
         faiss.write_index(graph, _faiss.PyCallbackIOWriter(file.write))
         body = file.tell() - HEADER_BYTES
         file.seek(0)
-        file.write(Header(IndexType.HNSW, metric, dimensions, rows, body, scale).pack())
+        file.write(Header(IndexKind.HNSW, metric, dimensions, rows, body, scale).pack())
         file.flush()
         os.fsync(file.fileno())
     return load(vectors, metric, artefact)
@@ -107,7 +107,7 @@ def build(vectors: Floats, metric: Metric, artefact: Path, threads: int) -> Hnsw
 
 def load(vectors: Floats, metric: Metric, artefact: Path, size: int | None = None) -> HnswIndex:
     """Opens the graph in `artefact` in milliseconds. ValueError when it is not one over these vectors."""
-    header = check_header(artefact, IndexType.HNSW, metric, vectors.shape, size)
+    header = check_header(artefact, IndexKind.HNSW, metric, vectors.shape, size)
     mapped = np.memmap(artefact, np.uint8, "r", offset=HEADER_BYTES, shape=header.body_bytes)
     try:
         graph = _faiss.read_index(_faiss.ZeroCopyIOReader(faiss.swig_ptr(mapped), mapped.size))

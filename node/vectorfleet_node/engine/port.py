@@ -5,6 +5,7 @@ Implementations stand beside this module; `shard` builds and loads indexes throu
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -12,7 +13,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from vectorfleet.schema import IndexType, Metric
+from vectorfleet.schema import IndexKind, Metric, VectorSchema
 
 Floats = NDArray[np.float32]
 Ids = NDArray[np.int64]
@@ -27,12 +28,20 @@ class SearchOptions:
     ef: int = 0
 
 
+@dataclass(frozen=True)
+class Choice:
+    """A kind of index for a segment. reason: half a sentence for humans, the same for all segments it holds for."""
+
+    kind: IndexKind
+    reason: str
+
+
 class Index(Protocol):
     """A searchable, immutable set of vectors numbered 0..rows-1. Safe to search from several threads."""
 
     @property
-    def kind(self) -> IndexType:
-        """Exact or HNSW (never Auto)."""
+    def kind(self) -> IndexKind:
+        """What it is."""
 
     @property
     def rows(self) -> int:
@@ -57,16 +66,20 @@ class Index(Protocol):
 class Engine(Protocol):
     """Builds and opens indexes."""
 
-    def choose(self, wanted: IndexType, rows: int, dimensions: int) -> IndexType:
-        """The kind to build for `rows` rows when the schema says `wanted`. ValueError: this engine has no such kind."""
+    def choose(self, vector: VectorSchema, rows: int, kinds: Collection[IndexKind]) -> Choice:
+        """The kind to build over `rows` vectors of that schema. Pure: the same on every node of one version.
 
-    def build(self, kind: IndexType, vectors: Floats, metric: Metric, artefact: Path) -> Index:
+        kinds: those that the shard's format can name (`storage.format.index_kinds`); Exact and HNSW are among them.
+        ValueError: this engine has not what the schema asks for.
+        """
+
+    def build(self, kind: IndexKind, vectors: Floats, metric: Metric, artefact: Path) -> Index:
         """Builds an index over raw (rows, dimensions) float32 `vectors` and writes what `load` needs to `artefact`.
 
         Slow: call it in a thread. The vectors stay in use for as long as the index is.
         """
 
-    def load(self, kind: IndexType, vectors: Floats, metric: Metric, artefact: Path, size: int | None = None) -> Index:
+    def load(self, kind: IndexKind, vectors: Floats, metric: Metric, artefact: Path, size: int | None = None) -> Index:
         """Opens an index from its artefact and the same raw vectors (perhaps a read-only memory map). Never builds.
 
         size: bytes of the artefact at the beginning of the file, None for all of it. ValueError when it is not an

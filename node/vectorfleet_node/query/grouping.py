@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from vectorfleet.schema import CollectionSchema, FieldType, IndexType
+from vectorfleet.schema import CollectionSchema, FieldType, IndexKind
 from vectorfleet_node.engine.port import Mask, SearchOptions
 from vectorfleet_node.query.errors import InvalidQuery
 from vectorfleet_node.query.model import Floats, Hits, SearchSpec
@@ -68,7 +68,7 @@ def grouping(schema: CollectionSchema, field: str, size: int, spec: SearchSpec) 
 
 def group_shard(
     view: ShardView, spec: SearchSpec, by: Grouping, only: Sequence[pa.Array] = ()
-) -> tuple[list[Groups], frozenset[IndexType]]:
+) -> tuple[list[Groups], frozenset[IndexKind]]:
     """The k best groups for each query, or with `only`, one array per query, the groups of just those values.
 
     port.Rotten as `search_shard`.
@@ -135,7 +135,7 @@ class _Search:
     """One shard's rows, each with the number of its group."""
 
     def __init__(self, view: ShardView, spec: SearchSpec, by: Grouping) -> None:
-        self.indexes: set[IndexType] = set()
+        self.indexes: set[IndexKind] = set()
         self._view = view
         self._spec = spec
         self._by = by

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from vectorfleet.schema import CollectionSchema, IndexType
+from vectorfleet.schema import CollectionSchema, IndexKind
 from vectorfleet_node.engine.port import SearchOptions
 from vectorfleet_node.query.filters import Filter
 
@@ -60,4 +60,4 @@ class SearchResult:
     """hits: one per query. indexes: the kinds of index that were searched."""
 
     hits: list[Hits]
-    indexes: frozenset[IndexType]
+    indexes: frozenset[IndexKind]

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from vectorfleet.schema import IndexType
+from vectorfleet.schema import IndexKind
 from vectorfleet_node.query.model import Floats, Hits, SearchResult, SearchSpec
 from vectorfleet_node.query.ranges import reaching
 from vectorfleet_node.query.rows import Places, allowed, gather, hits_between, keys_of
@@ -58,7 +58,7 @@ def merge(parts: Sequence[list[Hits]], k: int) -> list[Hits]:
 
 def _candidates(
     view: ShardView, spec: SearchSpec, gone: Callable[[], bool], trace: ShardTrace | None
-) -> tuple[Places, Places, Places, Floats, set[IndexType]]:
+) -> tuple[Places, Places, Places, Floats, set[IndexKind]]:
     """What the blocks' indexes return, flat: query, block and row numbers, scores; and the kinds of index asked."""
     found: list[tuple[Places, Places, Places, Floats]] = []
     indexes = set()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from vectorfleet.schema import IndexType
+from vectorfleet.schema import IndexKind
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class BlockTrace:
     live: int
     allowed: int
     sealed: bool
-    index: IndexType
+    index: IndexKind
     candidates: int
     filter_ns: int
     engine_ns: int

@@ -23,7 +23,7 @@ from vectorfleet_node.shard.opening import open_segment
 from vectorfleet_node.shard.rowhash import LANES, Hashes, hash_in_pieces, total
 from vectorfleet_node.storage import checked, segment
 from vectorfleet_node.storage.checked import CheckedFile
-from vectorfleet_node.storage.format import BLOCK_CHECKSUMS
+from vectorfleet_node.storage.format import BLOCK_CHECKSUMS, index_kinds
 from vectorfleet_node.storage.keyindex import KeyIndex
 from vectorfleet_node.storage.manifest import FileEntry, IndexEntry, RequestsEntry, SegmentEntry
 from vectorfleet_node.storage.segment import KEY, FileKind, SegmentRows
@@ -103,7 +103,7 @@ class SegmentWriter:
         made.append(file)
         count = sum(len(rows) for _, rows in kept)
         raw = segment.map_vectors(CheckedFile.open(self.folder / file.name), count, schema.dimensions)
-        kind = self.engine.choose(schema.index, count, schema.dimensions)
+        kind = self.engine.choose(schema, count, index_kinds(self.format)).kind
         artefact = self._file("index", lambda path: self.engine.build(kind, raw, schema.metric, path))
         made.append(artefact)
         self.index_built()

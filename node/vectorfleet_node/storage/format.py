@@ -5,16 +5,25 @@ upgraded node by node: a leader raises the number, by a fence, once every replic
 never falls. What is written in a newer format than this version reads stops the replica: it must not guess.
 
     1   segment files are bare: only a checksum of the whole file, in its name
-    2   segment files carry a checksum of each block (`checked`), rows carry an index of their keys (`keyindex`)
+    2   segment files carry a checksum of each block (`checked`), rows carry an index of their keys (`keyindex`),
+        indexes may be of any kind
 """
 
 from __future__ import annotations
 
 from typing import Final
 
+from vectorfleet.schema import IndexKind
+
 FORMAT: Final = 2
 READABLE: Final = (1, 2)
 BLOCK_CHECKSUMS: Final = 2  # the first format whose files have them, and key indexes
+_INDEXES_OF_1: Final = frozenset({IndexKind.EXACT, IndexKind.HNSW})
+
+
+def index_kinds(form: int) -> frozenset[IndexKind]:
+    """The kinds of index that a manifest of that format may name."""
+    return _INDEXES_OF_1 if form < BLOCK_CHECKSUMS else frozenset(IndexKind)
 
 
 def readable() -> str:

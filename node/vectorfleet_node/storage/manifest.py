@@ -17,7 +17,7 @@ from google_crc32c import value as crc32c
 from numpy.typing import NDArray
 from pydantic import ConfigDict, Field, ValidationError
 
-from vectorfleet.schema import Frozen, IndexType
+from vectorfleet.schema import Frozen, IndexKind
 from vectorfleet_node.storage.format import FORMAT, READABLE, readable
 from vectorfleet_node.storage.record import UnknownRecord
 from vectorfleet_node.storage.store import DataLoss
@@ -39,7 +39,7 @@ class FileEntry(Frozen):
 class IndexEntry(Frozen):
     """An index artefact and how to open it."""
 
-    kind: IndexType
+    kind: IndexKind
     file: FileEntry
 
 

@@ -8,17 +8,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vectorfleet.schema import IndexType, Metric
+from vectorfleet.schema import IndexKind, Metric
 from vectorfleet_node.engine.cpu import CpuEngine
 from vectorfleet_node.engine.exact import ExactIndex
 from vectorfleet_node.engine.port import Index, SearchOptions
 
 SEED, ROWS, DIMENSIONS = 5, 6_000, 64
-KINDS = [IndexType.EXACT, IndexType.HNSW]
+KINDS = [IndexKind.EXACT, IndexKind.HNSW]
 OPTIONS = SearchOptions()
 
 
-def built(kind: IndexType, vectors: np.ndarray, metric: Metric, folder: Path) -> Index:
+def built(kind: IndexKind, vectors: np.ndarray, metric: Metric, folder: Path) -> Index:
     """Built, and opened again as a node does after a restart."""
     engine = CpuEngine(build_threads=2)
     engine.build(kind, vectors, metric, folder / "index")
@@ -123,7 +123,7 @@ def test_no_row_allowed_is_an_answer_without_rows(index: Index) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("metric", list(Metric))
-def test_more_rows_than_there_are_is_every_row(kind: IndexType, metric: Metric, tmp_path: Path) -> None:
+def test_more_rows_than_there_are_is_every_row(kind: IndexKind, metric: Metric, tmp_path: Path) -> None:
     small = built(kind, VECTORS[:50], metric, tmp_path)
     _, ids = small.search(QUERIES[:3], 60, allow=None, options=OPTIONS)
     assert [sorted(row) for row in ids[:, :50].tolist()] == [list(range(50))] * 3
@@ -132,7 +132,7 @@ def test_more_rows_than_there_are_is_every_row(kind: IndexType, metric: Metric, 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("metric", list(Metric))
-def test_equal_rows_are_in_the_order_of_their_numbers(kind: IndexType, metric: Metric, tmp_path: Path) -> None:
+def test_equal_rows_are_in_the_order_of_their_numbers(kind: IndexKind, metric: Metric, tmp_path: Path) -> None:
     equal = np.ones((300, DIMENSIONS), np.float32)
     scores, ids = built(kind, equal, metric, tmp_path).search(equal[:1], 300, allow=None, options=OPTIONS)
     assert ids[0].tolist() == list(range(300))
@@ -140,7 +140,7 @@ def test_equal_rows_are_in_the_order_of_their_numbers(kind: IndexType, metric: M
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_zero_vector_has_cosine_zero_as_a_row_and_as_a_query(kind: IndexType, tmp_path: Path) -> None:
+def test_a_zero_vector_has_cosine_zero_as_a_row_and_as_a_query(kind: IndexKind, tmp_path: Path) -> None:
     vectors = VECTORS[:200].copy()
     vectors[7] = 0
     index = built(kind, vectors, Metric.COSINE, tmp_path)

@@ -1,4 +1,4 @@
-"""Choosing kinds of index, refusing wrong artefacts, and the plan of a search on a graph."""
+"""Refusing wrong artefacts, the threads of a build, and the plan of a search on a graph."""
 
 from __future__ import annotations
 
@@ -7,31 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vectorfleet.schema import IndexType, Metric
+from vectorfleet.schema import IndexKind, IndexType, Metric
 from vectorfleet_node.engine.artefact import HEADER_BYTES
-from vectorfleet_node.engine.cpu import EXACT_BELOW, CpuEngine
+from vectorfleet_node.engine.cpu import CpuEngine
 from vectorfleet_node.engine.planner import DEFAULT_EF, FEW_ROWS, FEW_ROWS_BY_DOT, plan
 from vectorfleet_node.engine.port import SearchOptions
 
 ENGINE = CpuEngine(build_threads=1)
 VECTORS = np.random.default_rng(1).standard_normal((300, 12)).astype(np.float32)
-KINDS = [IndexType.EXACT, IndexType.HNSW]
-
-
-def test_auto_scans_small_segments_and_builds_graphs_for_large_ones() -> None:
-    assert ENGINE.choose(IndexType.AUTO, EXACT_BELOW - 1, 384) is IndexType.EXACT
-    assert ENGINE.choose(IndexType.AUTO, EXACT_BELOW, 384) is IndexType.HNSW
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_wanted_kind_is_used_whatever_the_size(kind: IndexType) -> None:
-    assert {ENGINE.choose(kind, rows, 8) for rows in (1, 10**7)} == {kind}
-
-
-@pytest.mark.parametrize("kind", [IndexType.CAGRA, IndexType.IVFPQ])
-def test_kinds_that_need_a_gpu_are_refused_in_words(kind: IndexType) -> None:
-    with pytest.raises(ValueError, match=f"{kind} needs a GPU; a CPU node has Auto, Exact and HNSW"):
-        ENGINE.choose(kind, 10, 8)
+KINDS = [IndexKind.EXACT, IndexKind.HNSW]
 
 
 @pytest.mark.parametrize("call", [ENGINE.build, ENGINE.load])
@@ -54,7 +38,7 @@ def test_auto_is_no_kind_to_build(call: object, tmp_path: Path) -> None:
     ],
     ids=["empty", "cut header", "cut", "extended", "magic", "format", "kind"],
 )
-def test_a_damaged_artefact_is_refused(kind: IndexType, damage: object, tmp_path: Path) -> None:
+def test_a_damaged_artefact_is_refused(kind: IndexKind, damage: object, tmp_path: Path) -> None:
     path = tmp_path / "index"
     ENGINE.build(kind, VECTORS, Metric.COSINE, path)
     path.write_bytes(damage(path.read_bytes()))  # type: ignore[operator]
@@ -64,15 +48,15 @@ def test_a_damaged_artefact_is_refused(kind: IndexType, damage: object, tmp_path
 
 def test_a_graph_whose_body_is_not_faiss_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "index"
-    ENGINE.build(IndexType.HNSW, VECTORS, Metric.COSINE, path)
+    ENGINE.build(IndexKind.HNSW, VECTORS, Metric.COSINE, path)
     data = path.read_bytes()
     path.write_bytes(data[:HEADER_BYTES] + bytes(len(data) - HEADER_BYTES))
     with pytest.raises(ValueError, match="damaged"):
-        ENGINE.load(IndexType.HNSW, VECTORS, Metric.COSINE, path)
+        ENGINE.load(IndexKind.HNSW, VECTORS, Metric.COSINE, path)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_an_artefact_over_other_vectors_is_refused(kind: IndexType, tmp_path: Path) -> None:
+def test_an_artefact_over_other_vectors_is_refused(kind: IndexKind, tmp_path: Path) -> None:
     path = tmp_path / "index"
     ENGINE.build(kind, VECTORS, Metric.COSINE, path)
     other = KINDS[1 - KINDS.index(kind)]
@@ -87,7 +71,7 @@ def test_an_artefact_over_other_vectors_is_refused(kind: IndexType, tmp_path: Pa
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_vectors_may_be_a_read_only_memory_map(kind: IndexType, tmp_path: Path) -> None:
+def test_vectors_may_be_a_read_only_memory_map(kind: IndexKind, tmp_path: Path) -> None:
     np.save(tmp_path / "vectors.npy", VECTORS)
     mapped = np.load(tmp_path / "vectors.npy", mmap_mode="r")
     ENGINE.build(kind, mapped, Metric.COSINE, tmp_path / "index")
@@ -102,7 +86,7 @@ def test_a_build_takes_no_more_threads_than_it_is_given(
 ) -> None:
     given: list[int] = []
     monkeypatch.setattr("faiss.omp_set_num_threads", given.append)
-    CpuEngine(threads).build(IndexType.HNSW, np.ones((3, 8), np.float32), Metric.L2, tmp_path / "graph")
+    CpuEngine(threads).build(IndexKind.HNSW, np.ones((3, 8), np.float32), Metric.L2, tmp_path / "graph")
     assert given == [threads]
 
 
@@ -114,8 +98,8 @@ def test_a_build_leaves_half_of_the_cpus_to_searches(cpus: int, threads: int, mo
 
 def test_an_empty_graph_can_be_built_and_opened(tmp_path: Path) -> None:
     none = np.empty((0, 12), np.float32)
-    ENGINE.build(IndexType.HNSW, none, Metric.L2, tmp_path / "index")
-    index = ENGINE.load(IndexType.HNSW, none, Metric.L2, tmp_path / "index")
+    ENGINE.build(IndexKind.HNSW, none, Metric.L2, tmp_path / "index")
+    index = ENGINE.load(IndexKind.HNSW, none, Metric.L2, tmp_path / "index")
     _, ids = index.search(VECTORS[:1], 2, allow=None, options=SearchOptions())
     assert ids.tolist() == [[-1, -1]]
 

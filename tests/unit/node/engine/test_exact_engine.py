@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from vectorfleet.schema import IndexType, Metric
+from vectorfleet.schema import IndexKind, Metric
 from vectorfleet_node.engine import exact
 from vectorfleet_node.engine.exact import ExactIndex
 from vectorfleet_node.engine.port import SearchOptions
@@ -104,7 +104,7 @@ def test_a_zero_vector_has_cosine_zero() -> None:
 def test_an_index_over_no_rows_answers_with_nothing() -> None:
     index = ExactIndex(np.empty((0, 4), np.float32), Metric.L2)
     scores, ids = index.search(np.ones((2, 4), np.float32), 3, allow=None, options=OPTIONS)
-    assert (index.rows, index.kind) == (0, IndexType.EXACT)
+    assert (index.rows, index.kind) == (0, IndexKind.EXACT)
     assert ids.tolist() == [[-1] * 3] * 2
     assert (scores == -np.inf).all()
 

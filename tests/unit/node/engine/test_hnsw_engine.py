@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vectorfleet.schema import IndexType, Metric
+from vectorfleet.schema import IndexKind, Metric
 from vectorfleet_node.engine import planner
 from vectorfleet_node.engine.cpu import CpuEngine
 from vectorfleet_node.engine.hnsw import HnswIndex
@@ -45,8 +45,8 @@ def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     queries = vectors[::400] + 0.3 * np.random.default_rng(2).standard_normal((50, DIMENSIONS)).astype(np.float32)
     folder = tmp_path_factory.mktemp("engine")
     engine = CpuEngine()
-    graph = engine.build(IndexType.HNSW, vectors, request.param, folder / "graph")
-    scan = engine.build(IndexType.EXACT, vectors, request.param, folder / "scan")
+    graph = engine.build(IndexKind.HNSW, vectors, request.param, folder / "graph")
+    scan = engine.build(IndexKind.EXACT, vectors, request.param, folder / "scan")
     return Case(request.param, vectors, queries, graph, scan, folder / "graph")
 
 
@@ -98,8 +98,8 @@ def test_a_filter_that_leaves_a_few_rows_returns_all_of_them(case: Case) -> None
 
 
 def test_an_opened_index_answers_as_the_built_one(case: Case) -> None:
-    opened = CpuEngine().load(IndexType.HNSW, case.vectors, case.metric, case.artefact)
-    assert (opened.kind, opened.rows) == (IndexType.HNSW, ROWS)
+    opened = CpuEngine().load(IndexKind.HNSW, case.vectors, case.metric, case.artefact)
+    assert (opened.kind, opened.rows) == (IndexKind.HNSW, ROWS)
     for built, loaded in zip(
         case.graph.search(case.queries, 10, allow=None, options=OPTIONS),
         opened.search(case.queries, 10, allow=None, options=OPTIONS),
@@ -143,7 +143,7 @@ def test_rows_behind_a_wall_of_equal_rows_are_found(tmp_path: Path, monkeypatch:
     vectors = np.ones((6000, 16), np.float32)
     vectors[::3] = -np.arange(2000)[:, None] - 1
     allow = np.arange(6000) % 3 == 0
-    index = CpuEngine().build(IndexType.HNSW, vectors, Metric.L2, tmp_path / "graph")
+    index = CpuEngine().build(IndexKind.HNSW, vectors, Metric.L2, tmp_path / "graph")
     _, ids = index.search(np.ones((1, 16), np.float32), 15, allow=allow, options=OPTIONS)
     assert ids[0].tolist() == list(range(0, 45, 3))
 
@@ -153,8 +153,8 @@ def test_rows_behind_a_wall_of_equal_rows_are_found(tmp_path: Path, monkeypatch:
 def test_tiny_and_huge_numbers_keep_recall_in_fp16(magnitude: float, metric: Metric, tmp_path: Path) -> None:
     vectors = clustered(5, 2500, 24)
     vectors *= magnitude / np.abs(vectors).max()
-    graph = CpuEngine().build(IndexType.HNSW, vectors, metric, tmp_path / "graph")
-    scan = CpuEngine().build(IndexType.EXACT, vectors, metric, tmp_path / "scan")
+    graph = CpuEngine().build(IndexKind.HNSW, vectors, metric, tmp_path / "graph")
+    scan = CpuEngine().build(IndexKind.EXACT, vectors, metric, tmp_path / "scan")
     queries = vectors[::50]
     found, truth = (index.search(queries, 10, allow=None, options=OPTIONS)[1] for index in (graph, scan))
     assert recall(found, truth) >= 0.98
@@ -162,7 +162,7 @@ def test_tiny_and_huge_numbers_keep_recall_in_fp16(magnitude: float, metric: Met
 
 def test_k_beyond_the_rows_returns_each_row_once(tmp_path: Path) -> None:
     vectors = clustered(6, 40, 10)
-    index = CpuEngine().build(IndexType.HNSW, vectors, Metric.COSINE, tmp_path / "graph")
+    index = CpuEngine().build(IndexKind.HNSW, vectors, Metric.COSINE, tmp_path / "graph")
     assert isinstance(index, HnswIndex)
     _, ids = index.search(vectors[:2], 100, allow=None, options=OPTIONS)
     assert [sorted(row[:40].tolist()) for row in ids] == [list(range(40))] * 2

@@ -12,7 +12,7 @@ import pytest
 from collections_at_rest import check, rewrite_manifest
 from replicas import DIMENSIONS, UID
 
-from vectorfleet.schema import IndexType, Metric
+from vectorfleet.schema import IndexKind, Metric
 from vectorfleet_node.engine.artefact import Header
 from vectorfleet_node.maintenance.findings import Severity
 from vectorfleet_node.storage import checked, paths, segment
@@ -105,7 +105,7 @@ async def test_vectors_of_other_rows_are_found(store: MemoryStore, tmp_path: Pat
 async def test_an_index_over_other_rows_is_found(store: MemoryStore, tmp_path: Path) -> None:
     manifest = await manifest_of(store)
     entry = manifest.segments[0]
-    header = Header(IndexType.EXACT, Metric.COSINE, DIMENSIONS, entry.count + 1).pack()
+    header = Header(IndexKind.EXACT, Metric.COSINE, DIMENSIONS, entry.count + 1).pack()
     file = await put_file(store, tmp_path, "index", lambda path: path.write_bytes(header))
     index = entry.indexes["default"].model_copy(update={"file": file})
     spoilt = entry.model_copy(update={"indexes": {"default": index}})

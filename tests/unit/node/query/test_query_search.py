@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from views import View, block, schema
 
-from vectorfleet.schema import CollectionSchema, IndexType, KeyType, Metric
+from vectorfleet.schema import CollectionSchema, IndexKind, KeyType, Metric
 from vectorfleet_node.query.filters import compile_filter
 from vectorfleet_node.query.model import Hits
 from vectorfleet_node.query.rows import count, get_rows
@@ -57,7 +57,7 @@ def test_a_search_returns_exactly_the_best_live_rows_of_all_blocks(metric: Metri
     view, live = random_view(collection, seed)
     queries = np.random.default_rng(seed + 100).standard_normal((4, 8)).astype(np.float32)
     result = search_shard(view, search_spec(collection, vector="", queries=queries, k=15, include_vectors=True))
-    assert result.indexes == {IndexType.EXACT}
+    assert result.indexes == {IndexKind.EXACT}
     assert len(result.hits) == 4
     for query, hits in zip(queries, result.hits, strict=True):
         expected = sorted(live, key=lambda key: -score(metric, query, live[key]))[:15]

@@ -9,7 +9,7 @@ import pytest
 from replicas import DIMENSIONS, SCHEMA, upsert, vectors_of
 from sealing import writer_in
 
-from vectorfleet.schema import FieldSchema, FieldType, IndexType, VectorSchema
+from vectorfleet.schema import FieldSchema, FieldType, IndexKind, IndexType, VectorSchema
 from vectorfleet_node.engine.cpu import CpuEngine
 from vectorfleet_node.engine.port import SearchOptions
 from vectorfleet_node.shard.batch import encode
@@ -60,7 +60,7 @@ def test_a_graph_of_every_format_is_opened_from_its_file_and_answers_as_before(
     before = segment.indexes["default"].search(queries, 7, allow=None, options=options)
     after = opened(tmp_path, segment).indexes["default"].search(queries, 7, allow=None, options=options)
     np.testing.assert_array_equal(before[1], after[1])
-    assert opened(tmp_path, segment).indexes["default"].kind is IndexType.HNSW
+    assert opened(tmp_path, segment).indexes["default"].kind is IndexKind.HNSW
 
 
 @pytest.mark.parametrize("part", [0.1, 0.5, 0.9])

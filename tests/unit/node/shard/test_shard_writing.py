@@ -8,7 +8,7 @@ import pytest
 from replicas import SCHEMA, UID, contents, ids, upsert
 from sealing import seal, writer_in
 
-from vectorfleet.schema import IndexType, Metric
+from vectorfleet.schema import IndexKind, Metric
 from vectorfleet_node.engine.cpu import CpuEngine
 from vectorfleet_node.engine.port import Floats
 from vectorfleet_node.shard.batch import encode as encode_rows
@@ -30,7 +30,7 @@ def state_with_rows() -> ShardState:
 
 
 def test_an_index_that_cannot_be_built_leaves_no_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def killed(self: CpuEngine, kind: IndexType, vectors: Floats, metric: Metric, artefact: Path) -> None:
+    def killed(self: CpuEngine, kind: IndexKind, vectors: Floats, metric: Metric, artefact: Path) -> None:
         artefact.write_bytes(b"half")
         raise OSError("No space left on device")
 
