@@ -94,21 +94,21 @@ def _list(column: pb.FieldColumn, name: str) -> Any:
 def _document(text: str, field: str, row: int) -> str | None:
     """The text when it is a JSON document within bounds; None for `null`, which is the field's null."""
     if (size := len(text.encode())) > MAX_JSON_BYTES:
-        raise invalid(field, f"row {row} has a document of {size} bytes; at most {MAX_JSON_BYTES} are allowed")
+        raise invalid(field, f"row {row} has a document of {size} bytes; at most {MAX_JSON_BYTES} are allowed", row)
     try:
         document = from_json(text, allow_inf_nan=False)
     except ValueError as error:
-        raise invalid(field, f"row {row} has {text[:40]!r}, which is not JSON: {error}") from None
+        raise invalid(field, f"row {row} has {text[:40]!r}, which is not JSON: {error}", row) from None
     level: Sequence[Any] = [document]
     for _ in range(MAX_JSON_DEPTH + 1):
         for value in level:
             if type(value) in (int, float) and not _finite(value):
-                raise invalid(field, f"row {row} has a number beyond the range of Float64")
+                raise invalid(field, f"row {row} has a number beyond the range of Float64", row)
         nested = [value for value in level if isinstance(value, dict | list)]
         if not nested:
             return None if document is None else text
         level = [each for value in nested for each in (value.values() if isinstance(value, dict) else value)]
-    raise invalid(field, f"row {row} has a document nested more than {MAX_JSON_DEPTH} deep")
+    raise invalid(field, f"row {row} has a document nested more than {MAX_JSON_DEPTH} deep", row)
 
 
 def _finite(value: float) -> bool:

@@ -10,8 +10,9 @@ import os
 import random
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 import grpc
 from google.protobuf.message import Message
@@ -38,6 +39,7 @@ from vectorfleet_node.shard.port import NotApplied, NotLeader, NotReady, Part, R
 from vectorfleet_node.storage.format import FORMAT, READABLE
 
 _JITTER_SECONDS = 0.1
+Result = TypeVar("Result")
 
 
 class Node:
@@ -231,10 +233,19 @@ class Node:
 
     async def ask(self, node: str, method: str, request: Message, answer: type[M], seconds: float) -> M:
         """Calls the Peer service of another node. UnreachableError also for a node without an address."""
+        return await self._peers.call(self._address(node), method, request, answer, seconds)
+
+    async def stream(
+        self, node: str, method: str, requests: AsyncIterator[Message], answer: type[M], seconds: float
+    ) -> M:
+        """As `ask`, for a method that takes a stream."""
+        return await self._peers.stream(self._address(node), method, requests, answer, seconds)
+
+    def _address(self, node: str) -> str:
         address = self.topology.addresses().get(node)
         if address is None:
             raise UnreachableError(f"node {node} is not in the topology")
-        return await self._peers.call(address, method, request, answer, seconds)
+        return address
 
     def deleted(self, collection: str, shard: int, request_id: str) -> int | None:
         """How many rows a delete by filter took away through this node; None when that is not known here."""
@@ -256,16 +267,26 @@ class Node:
         Waits up to `patience` seconds for room.
         """
         give_up = time.monotonic() + patience
+
+        async def append(replica: Replica) -> int:
+            return await _append(replica, request_id, floor, part, max(0.0, give_up - time.monotonic()))
+
+        return await self.as_leader(collection, shard, take_over, append)
+
+    async def as_leader(
+        self, collection: str, shard: int, take_over: bool, work: Callable[[Replica], Awaitable[Result]]
+    ) -> Result:
+        """`work` with the replica here; again once it leads if it did not, the leader is gone, and `take_over`."""
         replica = self.replica(collection, shard)
         if replica is None:
             raise NotReady(f"shard {shard} of {collection} is not on node {self.name}")
         try:
-            return await _append(replica, request_id, floor, part, patience)
+            return await work(replica)
         except NotLeader:
             gone = take_over and await self.supervisor.gone(collection, replica)
             if not gone or not await self.supervisor.lead(collection, replica):
                 raise
-        return await _append(replica, request_id, floor, part, max(0.0, give_up - time.monotonic()))
+        return await work(replica)
 
 
 async def _append(replica: Replica, request_id: str, floor: int, part: Part, patience: float) -> int:

@@ -10,7 +10,7 @@ import random
 import time
 from collections.abc import Awaitable, Callable
 from functools import lru_cache
-from typing import Any
+from typing import Any, cast
 
 import grpc
 from google.rpc import status_pb2
@@ -38,7 +38,7 @@ Behaviour = Callable[[Any, Any], Awaitable[Any]]
 
 
 class Observe(grpc.aio.ServerInterceptor):
-    """Wraps the unary calls of this package's services; health and reflection pass untouched."""
+    """Wraps the calls of this package's services that give one answer; health and reflection pass untouched."""
 
     def __init__(self, metrics: Metrics) -> None:
         # Looked up once: `labels` costs more than what is done with its answer.
@@ -51,11 +51,11 @@ class Observe(grpc.aio.ServerInterceptor):
         """The handler, observed."""
         handler = await continuation(handler_call_details)
         method = handler_call_details.method
-        if handler is None or not method.startswith(_OURS) or handler.unary_unary is None:
+        if handler is None or not method.startswith(_OURS) or handler.response_streaming:
             return handler
         metadata = dict(handler_call_details.invocation_metadata or ())
         given = str(metadata.get(REQUEST_ID_HEADER, ""))[:_MAX_REQUEST_ID]
-        behaviour: Behaviour = handler.unary_unary
+        behaviour: Behaviour = cast(Any, handler.stream_unary if handler.request_streaming else handler.unary_unary)
 
         serialize: Callable[[Any], bytes] = handler.response_serializer or bytes
 
@@ -77,7 +77,10 @@ class Observe(grpc.aio.ServerInterceptor):
             finally:
                 self._record(method.removeprefix(_OURS), code, message, time.monotonic() - began)
 
-        return grpc.unary_unary_rpc_method_handler(
+        wrap = (
+            grpc.stream_unary_rpc_method_handler if handler.request_streaming else grpc.unary_unary_rpc_method_handler
+        )
+        return wrap(
             observed,
             request_deserializer=handler.request_deserializer,
             response_serializer=None,  # `observed` gives bytes

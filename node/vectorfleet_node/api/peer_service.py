@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc
 
 from vectorfleet.v1 import peer_pb2, peer_pb2_grpc
+from vectorfleet_node.api import imports
 from vectorfleet_node.api.backpressure import patience_of
 from vectorfleet_node.api.errors import ApiError
 from vectorfleet_node.api.host import CollectionHost
@@ -68,6 +70,13 @@ class PeerService(peer_pb2_grpc.PeerServicer):
         )
         deleted = self._node.deleted(request.collection, request.shard, request.request_id)
         return peer_pb2.AppendResponse(position=position, deleted=deleted)
+
+    async def ImportShard(
+        self, requests: AsyncIterator[peer_pb2.ImportShardRequest], context: Context
+    ) -> peer_pb2.ImportShardResponse:
+        """See the .proto."""
+        with self._node.write_budget.taking(imports.STREAM_BYTES):
+            return await imports.take_stream(self._node, requests, _remaining(context))
 
     async def SearchShards(
         self, request: peer_pb2.SearchShardsRequest, context: Context

@@ -5,9 +5,10 @@ A failed call raises what the peer meant (`errors.from_rpc`); `UnreachableError`
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
-from collections.abc import Callable
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import contextmanager, suppress
 from typing import Any, Protocol, TypeVar, cast
 
 import grpc
@@ -51,6 +52,14 @@ class PeerCaller(Protocol):
     async def call(self, address: str, method: str, request: Message, answer: type[M], timeout: float) -> M:
         """The answer of the Peer service at `address`; UnreachableError when there is none within `timeout` seconds."""
 
+    async def stream(
+        self, address: str, method: str, requests: AsyncIterator[Message], answer: type[M], timeout: float
+    ) -> M:
+        """As `call`, for a method that takes a stream. What `requests` raises ends the call and is passed on.
+
+        `requests` is asked for the next message when the peer has taken the last, and no more once the peer answered.
+        """
+
 
 class Peers:
     """Channels to the other nodes of a fleet."""
@@ -80,15 +89,36 @@ class Peers:
 
     async def call(self, address: str, method: str, request: Message, answer: type[M], timeout: float) -> M:
         """See PeerCaller."""
-        metadata = [("x-request-id", logs.request_id.get())] if logs.request_id.get() else []
-        if header := self._secret.header():
-            metadata.append(("authorization", header))
         call: Callable[..., Any] = getattr(self._stub(address), method)
         with self._counted(address):
             try:
-                return cast(M, await call(request, timeout=max(timeout, 0.001), metadata=metadata))
+                return cast(M, await call(request, timeout=max(timeout, 0.001), metadata=self._metadata()))
             except grpc.aio.AioRpcError as error:
                 raise errors.from_rpc(error, address) from None
+
+    async def stream(
+        self, address: str, method: str, requests: AsyncIterator[Message], answer: type[M], timeout: float
+    ) -> M:
+        """See PeerCaller."""
+        with self._counted(address):
+            call = getattr(self._stub(address), method)(timeout=max(timeout, 0.001), metadata=self._metadata())
+            try:
+                # Not as an iterator: gRPC would turn what it raises into a cancelled call.
+                with suppress(asyncio.InvalidStateError):  # the peer has answered
+                    async for request in requests:
+                        await call.write(request)
+                    await call.done_writing()
+                return cast(M, await call)
+            except grpc.aio.AioRpcError as error:
+                raise errors.from_rpc(error, address) from None
+            finally:
+                call.cancel()
+
+    def _metadata(self) -> list[tuple[str, str]]:
+        metadata = [("x-request-id", logs.request_id.get())] if logs.request_id.get() else []
+        if header := self._secret.header():
+            metadata.append(("authorization", header))
+        return metadata
 
     async def forget(self, addresses: set[str]) -> None:
         """Closes the channels to all addresses but these."""

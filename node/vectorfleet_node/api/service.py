@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 import grpc
@@ -18,7 +18,7 @@ from vectorfleet.partition import shard_of
 from vectorfleet.topology import CollectionTopology
 from vectorfleet.v1 import peer_pb2, vectorfleet_pb2_grpc
 from vectorfleet.v1 import vectorfleet_pb2 as pb
-from vectorfleet_node.api import consistency, grouped, parts, scans, validate
+from vectorfleet_node.api import consistency, grouped, imports, parts, scans, validate
 from vectorfleet_node.api.describe import VERSION
 from vectorfleet_node.api.errors import ApiError, invalid
 from vectorfleet_node.api.node import Node
@@ -42,10 +42,10 @@ R = TypeVar(
 )
 
 
-def deadline_of(context: Context) -> float:
-    """When to have answered, by time.monotonic()."""
+def deadline_of(context: Context, default: float = DEFAULT_SECONDS) -> float:
+    """When to have answered, by time.monotonic(). default: seconds, for a call that has no deadline."""
     remaining = context.time_remaining()
-    seconds = DEFAULT_SECONDS if remaining is None else float(remaining)
+    seconds = default if remaining is None else float(remaining)
     return time.monotonic() + max(seconds * 0.5, seconds - _ANSWER_SECONDS)
 
 
@@ -55,6 +55,7 @@ class VectorFleetService(vectorfleet_pb2_grpc.VectorFleetServicer):
     def __init__(self, node: Node, create: Create | None = None) -> None:
         self._node = node
         self._create = create
+        self._importer = imports.Importer(node)
 
     # -- writes -------------------------------------------------------------------------------------------------------
 
@@ -66,6 +67,10 @@ class VectorFleetService(vectorfleet_pb2_grpc.VectorFleetServicer):
             batch = await asyncio.to_thread(validate.upsert_batch, request.rows, schema)
             split = await asyncio.to_thread(parts.split_upsert, batch, schema)
             return await self._write(collection, request.request_id, request.floor, split, batch.num_rows, context)
+
+    async def Import(self, requests: AsyncIterator[pb.ImportRequest], context: Context) -> pb.ImportResponse:
+        """See the .proto."""
+        return await self._importer.run(requests, deadline_of(context, imports.SECONDS))
 
     async def Delete(self, request: pb.DeleteRequest, context: Context) -> pb.WriteResponse:
         """See the .proto."""

@@ -56,8 +56,8 @@ def keys_of(keys: pb.Keys, kind: KeyType, field: str, *, distinct: bool) -> list
         for number, key in enumerate(keys.strings):
             size = len(key.encode())
             if not 1 <= size <= MAX_KEY_BYTES:
-                problem = f"key {number} ({key[:40]!r}) has {size} bytes; 1 to {MAX_KEY_BYTES} are allowed"
-                raise invalid(field, problem)
+                problem = f"row {number} has the key {key[:40]!r} of {size} bytes; 1 to {MAX_KEY_BYTES} are allowed"
+                raise invalid(field, problem, number)
     if distinct and len(set(values)) != len(values):
         raise invalid(field, f"key {_duplicate(values)!r} is given twice; the keys of one request must be distinct")
     return values

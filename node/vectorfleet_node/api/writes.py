@@ -29,6 +29,7 @@ _LONGEST_PAUSE_SECONDS = 0.5
 _SHORTEST_ATTEMPT_SECONDS = 5.0
 # collection, shard, request id, floor, part, take over, patience in seconds -> position
 AppendHere = Callable[[str, int, str, int, ShardPart, bool, float], Awaitable[int]]
+Send = Callable[[str, bool, float], Awaitable[Landed]]  # node, take over, seconds left
 DeletedHere = Callable[[str, int, str], int | None]  # collection, shard, request id -> rows that it deleted here
 LeaderHere = Callable[[str, int], str]  # collection, shard -> peer address of the leader known here, or ""
 
@@ -94,15 +95,25 @@ class Writer:
     async def _land(
         self, collection: CollectionTopology, request_id: str, floor: int, part: Part, deadline: float
     ) -> Outcome:
-        replicas = next((shard.replicas for shard in collection.shards if shard.id == part.shard), ())
+        async def send(node: str, take_over: bool, remaining: float) -> Landed:
+            return await self._send(collection, request_id, floor, part, node, take_over, remaining)
+
+        return await self.deliver(collection, part.shard, send, deadline)
+
+    async def deliver(self, collection: CollectionTopology, shard: int, send: Send, deadline: float) -> Outcome:
+        """What became of what `send` sends to the shard's leader: to one replica after another until it lands.
+
+        `send` raises what `Replica.append` does, or UnreachableError.
+        """
+        replicas = next((entry.replicas for entry in collection.shards if entry.id == shard), ())
         if not replicas:
             return Failed(False, grpc.StatusCode.UNAVAILABLE, "no node holds the shard")
-        key = (collection.name, part.shard)
-        attempt = _Attempt(self._first_node(collection.name, part.shard, replicas))
+        key = (collection.name, shard)
+        attempt = _Attempt(self._first_node(collection.name, shard, replicas))
         while (remaining := deadline - time.monotonic()) > 0:
             attempt.refusal = None
             try:
-                landed = await self._send(collection, request_id, floor, part, attempt, remaining)
+                landed = await send(attempt.node, attempt.take_over, remaining)
             except NotLeader as error:
                 self._follow(error, replicas, attempt)
             except (UnreachableError, NotReady, InDoubt, NotApplied) as error:
@@ -130,6 +141,13 @@ class Writer:
             return known
         return self._own_name if self._own_name in replicas else replicas[0]
 
+    def address_of(self, node: str) -> str:
+        """The node's peer address; NotReady when the topology has none."""
+        address = self._addresses().get(node)
+        if address is None:
+            raise NotReady(f"node {node} has no address in the topology")
+        return address
+
     def _node_at(self, address: str) -> str:
         return next((name for name, known in self._addresses().items() if address and known == address), "")
 
@@ -139,25 +157,22 @@ class Writer:
         request_id: str,
         floor: int,
         part: Part,
-        attempt: _Attempt,
+        node: str,
+        take_over: bool,
         remaining: float,
     ) -> Landed:
-        if attempt.node == self._own_name:
+        if node == self._own_name:
             patience = patience_of(remaining)
-            here = self._append_here(
-                collection.name, part.shard, request_id, floor, part.local(), attempt.take_over, patience
-            )
+            here = self._append_here(collection.name, part.shard, request_id, floor, part.local(), take_over, patience)
             try:
                 position = await asyncio.wait_for(here, remaining)
             except TimeoutError:
                 raise InDoubt("the object store has not confirmed the write in time") from None
             return Landed(position, self._deleted_here(collection.name, part.shard, request_id))
-        address = self._addresses().get(attempt.node)
-        if address is None:
-            raise NotReady(f"node {attempt.node} has no address in the topology")
+        address = self.address_of(node)
         request = part.message(collection.name, request_id, floor, collection.collection.key)
-        request.take_over = attempt.take_over
-        timeout = min(remaining, max(_SHORTEST_ATTEMPT_SECONDS, remaining / 3))
+        request.take_over = take_over
+        timeout = attempt_seconds(remaining)
         answer = await self._peers.call(address, "Append", request, peer_pb2.AppendResponse, timeout)
         return Landed(int(answer.position), int(answer.deleted) if answer.HasField("deleted") else None)
 
@@ -185,6 +200,11 @@ class Writer:
         order = [*replicas[start:], *replicas[:start]]
         attempt.node = next(node for node in order if node not in attempt.silent)
         attempt.take_over = True
+
+
+def attempt_seconds(remaining: float) -> float:
+    """How long to wait for one node, so that time is left to ask another."""
+    return min(remaining, max(_SHORTEST_ATTEMPT_SECONDS, remaining / 3))
 
 
 def _refused(error: Exception, in_doubt: bool) -> Failed:

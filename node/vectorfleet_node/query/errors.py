@@ -5,12 +5,16 @@ from __future__ import annotations
 
 
 class InvalidQuery(Exception):
-    """The caller has to change the request. `field` is the request's field as in the .proto, `message` one sentence."""
+    """The caller has to change the request. `field` is the request's field as in the .proto, `message` one sentence.
 
-    def __init__(self, field: str, message: str) -> None:
+    row: which row of a write is wrong, from 0, where it is a row; the message begins with it.
+    """
+
+    def __init__(self, field: str, message: str, row: int | None = None) -> None:
         super().__init__(f"{field}: {message}")
         self.field = field
         self.message = message
+        self.row = row
 
 
 class FilterError(InvalidQuery):

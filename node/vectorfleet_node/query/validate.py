@@ -114,7 +114,7 @@ def check_vectors(vector: VectorSchema, array: Floats, keys: Sequence[Key]) -> N
     problem = _first_problem(vector, array)
     if problem:
         row, what = problem
-        raise InvalidQuery(field, f"row {row} (key {keys[row]!r}) {what}")
+        raise InvalidQuery(field, f"row {row} (key {keys[row]!r}) {what}", row)
 
 
 def _first_problem(vector: VectorSchema, array: Floats) -> tuple[int, str] | None:
