@@ -27,25 +27,28 @@ def rows_per_chunk(dimensions: int, itemsize: int) -> int:
 
 def exact_scores(vectors: Floats, rows: Ids, query: Floats, metric: Metric) -> Floats:
     """The scores of `rows` (int64 row numbers) for one query, (len(rows),) float32. A zero vector has cosine 0."""
-    wide = query.astype(np.float64)
     out = np.empty(len(rows), np.float32)
     step = rows_per_chunk(vectors.shape[1], 8)
     for start in range(0, len(rows), step):
-        part = vectors[rows[start : start + step]].astype(np.float64)
-        out[start : start + step] = _scores(part, wide, metric)
+        out[start : start + step] = _scores(vectors, rows[None, start : start + step], query[None], metric)[0]
     return out
 
 
-def _scores(part: Doubles, query: Doubles, metric: Metric) -> Doubles:
+def _scores(vectors: Floats, rows: Ids, queries: Floats, metric: Metric) -> Doubles:
+    """The scores of (n, width) rows, each line's for its own query."""
+    part, wide = vectors[rows].astype(np.float64), queries.astype(np.float64)
     if metric is Metric.L2:
-        part -= query
-        distances: Doubles = np.einsum("ij,ij->i", part, part)
+        part -= wide[:, None]
+        distances: Doubles = np.einsum("qrd,qrd->qr", part, part)
         return -distances
     # einsum and not `@`: BLAS may round a row differently by its place in the matrix, and equal rows must tie.
-    dots: Doubles = np.einsum("ij,j->i", part, query)
+    dots: Doubles = np.einsum("qrd,qd->qr", part, wide)
     if metric is Metric.DOT:
         return dots
-    lengths: Doubles = np.sqrt(np.einsum("ij,ij->i", part, part)) * np.linalg.norm(query)
+    lengths = np.sqrt(np.einsum("qrd,qrd->qr", part, part)) * np.sqrt(np.einsum("qd,qd->q", wide, wide))[:, None]
+    if lengths.all():
+        cosines: Doubles = dots / lengths
+        return cosines
     cosines = np.zeros_like(dots)
     np.divide(dots, lengths, out=cosines, where=lengths > 0)
     return cosines
@@ -62,6 +65,29 @@ def rank(vectors: Floats, rows: Ids, query: Floats, metric: Metric, k: int) -> t
         tied = np.count_nonzero(scores[best[k:]] == scores[best[k - 1]])
         best = best[: k + tied]
     return scores[best], rows[best]
+
+
+def rank_all(vectors: Floats, rows: Ids, queries: Floats, metric: Metric, k: int) -> tuple[Floats, Ids]:
+    """`rank` for many queries at once: line i of (n, width) `rows`, distinct but for -1, which is none, for query i.
+
+    Two matrices of at least k columns, as `padded` makes them. A query costs a few microseconds, where each call of
+    `rank` costs more than the walk of a small graph.
+    """
+    scores = np.empty(rows.shape, np.float32)
+    step = max(1, rows_per_chunk(vectors.shape[1], 8) // rows.shape[1])
+    for start in range(0, len(rows), step):
+        here = slice(start, start + step)
+        scores[here] = _scores(vectors, rows[here], queries[here], metric)
+    scores[rows < 0] = -np.inf
+    best = np.lexsort((rows, -scores), axis=1)
+    lines = np.arange(len(rows))[:, None]
+    scores, ids = scores[lines, best], rows[lines, best]
+    if rows.shape[1] <= k:
+        return padded(list(zip(scores, ids, strict=True)), k)
+    beyond = (scores[:, k:] != scores[:, k - 1 : k]) | (ids[:, k:] < 0)
+    scores[:, k:][beyond], ids[:, k:][beyond] = -np.inf, -1
+    width = k + int((~beyond).sum(axis=1).max())
+    return scores[:, :width], ids[:, :width]
 
 
 def padded(ranked: Sequence[tuple[Floats, Ids]], k: int) -> tuple[Floats, Ids]:
