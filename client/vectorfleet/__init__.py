@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         DeadlineExceeded as DeadlineExceeded,
         FailedPrecondition as FailedPrecondition,
         FieldViolation as FieldViolation,
+        ImportFailed as ImportFailed,
         InvalidArgument as InvalidArgument,
         LoadFailed as LoadFailed,
         NotFound as NotFound,
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
         CollectionInfo as CollectionInfo,
         Group as Group,
         Hit as Hit,
+        ImportResult as ImportResult,
         LoadResult as LoadResult,
         ReplicaInfo as ReplicaInfo,
         Row as Row,
@@ -69,16 +71,16 @@ _HOMES = {
     "client": "Client",
     "columns": "Json",
     "errors": (
-        "AlreadyExists DeadlineExceeded FailedPrecondition FieldViolation InvalidArgument LoadFailed "
-        "NotFound PartFailure PermissionDenied ResourceExhausted ScanLost ServerError SourceError Unauthenticated "
-        "Unavailable VectorFleetError WriteFailed"
+        "AlreadyExists DeadlineExceeded FailedPrecondition FieldViolation ImportFailed InvalidArgument "
+        "LoadFailed NotFound PartFailure PermissionDenied ResourceExhausted ScanLost ServerError SourceError "
+        "Unauthenticated Unavailable VectorFleetError WriteFailed"
     ),
     "readers": "Batch Source from_arrays open_source",
     "retry": "RetryPolicy",
     "schema": "CollectionSchema FieldSchema FieldType IndexType KeyType Metric VectorSchema",
     "session": "Session",
     "topology": "ConsistencyLevel",
-    "values": "CollectionInfo Group Hit LoadResult ReplicaInfo Row SearchResult ShardInfo WriteResult",
+    "values": "CollectionInfo Group Hit ImportResult LoadResult ReplicaInfo Row SearchResult ShardInfo WriteResult",
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names.split()}
 

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import grpc
 from numpy.typing import ArrayLike
 
-from vectorfleet import channel, loading, requests
+from vectorfleet import channel, importing, loading, requests
 from vectorfleet.calls import Call
 from vectorfleet.errors import VectorFleetError
 from vectorfleet.readers import Source
@@ -24,8 +24,9 @@ from vectorfleet.retry import Attempts, RetryPolicy, Told
 from vectorfleet.scanning import AsyncScan
 from vectorfleet.schema import FieldSchema, VectorSchema
 from vectorfleet.session import Session
+from vectorfleet.streams import AsyncSender
 from vectorfleet.v1.vectorfleet_pb2_grpc import VectorFleetStub
-from vectorfleet.values import CollectionInfo, LoadResult, Row, SearchResult, WriteResult
+from vectorfleet.values import CollectionInfo, ImportResult, LoadResult, Row, SearchResult, WriteResult
 
 Result = TypeVar("Result")
 
@@ -273,6 +274,30 @@ class AsyncClient:
                 write.cancel()
             await asyncio.gather(*(write for _, write in waiting), return_exceptions=True)
         return LoadResult(stored - skip, time.monotonic() - began)
+
+    async def import_rows(
+        self,
+        collection: str,
+        source: Source,
+        *,
+        parallel: int = 4,
+        part_rows: int = 0,
+        import_id: str = "",
+        resume: bool = True,
+        progress: loading.Progress | None = None,
+        full: Told | None = None,
+        session: Session | None = None,
+        timeout: float = 3600.0,
+    ) -> ImportResult:
+        """As `Client.import_rows`; the source is read, and rows are packed, in threads."""
+        began = time.monotonic()
+        plan = importing.plan(source, await self.describe(collection), part_rows, import_id, resume)
+        job = importing.Job(plan, session or self.session, parallel, timeout, progress, full)
+        try:
+            await AsyncSender(self._stub.Import, job).run()
+        except VectorFleetError as error:
+            raise job.stopped(error) from error
+        return ImportResult(job.rows, job.repeated, time.monotonic() - began)
 
     async def _run(
         self, call: Call[Result], timeout: float | None, retry: RetryPolicy | None = None, full: Told | None = None

@@ -47,22 +47,23 @@ class Call(Generic[Result]):
             raise
 
 
-def split(build: Callable[[int, int], Any], rows: int, row_bytes: int, limit: int = MAX_REQUEST_BYTES) -> Iterator[Any]:
-    """Messages of at most `limit` bytes for `rows` rows; `build(start, stop)` makes one of some of them.
+def split(build: Callable[[int, int], Any], rows: int, row_bytes: int, limit: int = 0) -> Iterator[Any]:
+    """Messages for `rows` rows, of at most `limit` bytes (0: MAX_REQUEST_BYTES); `build(start, stop)` makes one.
 
     `row_bytes` is what a row has at least; where its text makes a message too big, that message is halved. One row is
     never split, and no rows are one empty message.
     """
-    step = max(1, MAX_REQUEST_BYTES // max(1, row_bytes))
+    limit = limit or MAX_REQUEST_BYTES
+    step = max(1, limit // max(1, row_bytes))
     for start in range(0, max(rows, 1), step):
-        yield from _halved(build, start, min(start + step, rows))
+        yield from _halved(build, start, min(start + step, rows), limit)
 
 
-def _halved(build: Callable[[int, int], Any], start: int, stop: int) -> Iterator[Any]:
+def _halved(build: Callable[[int, int], Any], start: int, stop: int, limit: int) -> Iterator[Any]:
     message = build(start, stop)
-    if stop - start <= 1 or message.ByteSize() <= MAX_REQUEST_BYTES:
+    if stop - start <= 1 or message.ByteSize() <= limit:
         yield message
         return
     middle = (start + stop) // 2
-    yield from _halved(build, start, middle)
-    yield from _halved(build, middle, stop)
+    yield from _halved(build, start, middle, limit)
+    yield from _halved(build, middle, stop, limit)

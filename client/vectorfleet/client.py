@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import grpc
 from numpy.typing import ArrayLike
 
-from vectorfleet import channel, loading, requests
+from vectorfleet import channel, importing, loading, requests
 from vectorfleet.calls import Call
 from vectorfleet.errors import VectorFleetError
 from vectorfleet.readers import Source
@@ -24,8 +24,9 @@ from vectorfleet.retry import Attempts, RetryPolicy, Told
 from vectorfleet.scanning import Scan
 from vectorfleet.schema import FieldSchema, VectorSchema
 from vectorfleet.session import Session
+from vectorfleet.streams import Sender
 from vectorfleet.v1.vectorfleet_pb2_grpc import VectorFleetStub
-from vectorfleet.values import CollectionInfo, LoadResult, Row, SearchResult, WriteResult
+from vectorfleet.values import CollectionInfo, ImportResult, LoadResult, Row, SearchResult, WriteResult
 
 Result = TypeVar("Result")
 
@@ -310,6 +311,37 @@ class Client:
             except VectorFleetError as error:
                 raise loading.stopped(error, stored) from error
         return LoadResult(stored - skip, time.monotonic() - began)
+
+    def import_rows(
+        self,
+        collection: str,
+        source: Source,
+        *,
+        parallel: int = 4,
+        part_rows: int = 0,
+        import_id: str = "",
+        resume: bool = True,
+        progress: loading.Progress | None = None,
+        full: Told | None = None,
+        session: Session | None = None,
+        timeout: float = 3600.0,
+    ) -> ImportResult:
+        """Imports all rows of `source` (see `vectorfleet.open_source`) in parts, `parallel` at a time.
+
+        Faster than `load` for many rows: each shard takes a part of `part_rows` rows (0: what suits the vectors) whole,
+        as a segment of its own, and its rows become visible together. `timeout` is for each part. The same import
+        again, from any process, leaves out what is stored: of a file that has not changed since, or under an
+        `import_id` of your own. `resume=False` stores everything anew. Where a key occurs twice in the source, it is
+        refused within a part, and which of two parts wins is undefined. `full` as for `load`. Raises ImportFailed.
+        """
+        began = time.monotonic()
+        plan = importing.plan(source, self.describe(collection), part_rows, import_id, resume)
+        job = importing.Job(plan, session or self.session, parallel, timeout, progress, full)
+        try:
+            Sender(self._stub.Import, job).run()
+        except VectorFleetError as error:
+            raise job.stopped(error) from error
+        return ImportResult(job.rows, job.repeated, time.monotonic() - began)
 
     def _run(
         self, call: Call[Result], timeout: float | None, retry: RetryPolicy | None = None, full: Told | None = None

@@ -12,6 +12,7 @@
     ├── Unavailable            retries did not help; `missing_shards` as far as the server said
     │   └── WriteFailed        a write that did not land everywhere; `parts` names the keys, `landed` the rest
     ├── LoadFailed             a bulk load that stopped; `stored` rows of the source are safe
+    ├── ImportFailed           an import that stopped; the same import again goes on
     ├── ServerError            anything else the server says; a bug or damaged data
     └── SourceError            a file that cannot be read as rows
 
@@ -130,6 +131,17 @@ class LoadFailed(VectorFleetError):
     """A bulk load that stopped; its cause is `__cause__`. Go on with `load(..., skip=error.stored)`.
 
     `stored` counts the rows from the start of the source that are all stored; rows after them may be.
+    """
+
+    def __init__(self, message: str, stored: int) -> None:
+        super().__init__(message)
+        self.stored = stored
+
+
+class ImportFailed(VectorFleetError):
+    """An import that stopped; its cause is `__cause__`. The same import again goes on, from another process too.
+
+    `stored` counts the rows of the source that are stored; parts that were under way may be stored as well.
     """
 
     def __init__(self, message: str, stored: int) -> None:

@@ -163,21 +163,27 @@ class _Servicer(VectorFleetServicer):
 
     def Upsert(self, request: pb.UpsertRequest, context: grpc.ServicerContext) -> Any:  # noqa: N802
         def apply(collection: _Collection) -> int:
-            keys = columns.unpack_keys(request.rows.keys)
-            vectors = columns.unpack_vectors(request.rows.vectors)
-            fields = columns.unpack_fields(request.rows.fields, len(keys))
-            for column in request.rows.fields:
-                if column.WhichOneof("values") == "jsons":
-                    fields[column.name] = [None if each is None else columns.Json(each) for each in fields[column.name]]
-            _check(collection.info, vectors, request.rows.fields)
-            for row, key in enumerate(keys):
-                collection.rows[key] = _Row(
-                    {name: array[row] for name, array in vectors.items()},
-                    {name: values[row] for name, values in fields.items()},
-                )
-            return len(keys)
+            return _put(collection, request.rows)
 
         return self._answer("Upsert", request, context, lambda: self._written(request, apply))
+
+    def Import(self, requests: Iterator[pb.ImportRequest], context: grpc.ServicerContext) -> Any:  # noqa: N802
+        header = next(requests).header
+
+        def apply(collection: _Collection) -> int:
+            chunks = [request.rows for request in requests]
+            came = sum(len(columns.unpack_keys(rows.keys)) for rows in chunks)
+            if came != header.rows:
+                raise InvalidArgument(f"header.rows: is {header.rows}; {came} rows came, and then the stream ended")
+            return sum(_put(collection, rows) for rows in chunks)
+
+        def work() -> pb.ImportResponse:
+            known = header.request_id in self._collections[header.collection].replies
+            if not known and not header.rows:
+                return pb.ImportResponse()
+            return pb.ImportResponse(session=self._written(header, apply).session, rows=header.rows, repeated=known)
+
+        return self._answer("Import", header, context, work)
 
     def Delete(self, request: pb.DeleteRequest, context: grpc.ServicerContext) -> Any:  # noqa: N802
         def apply(collection: _Collection) -> int:
@@ -263,6 +269,23 @@ class _Servicer(VectorFleetServicer):
             collection.position += 1
             collection.replies[request.request_id] = pb.WriteResponse(session=collection.session(), rows=rows)
         return collection.replies[request.request_id]
+
+
+def _put(collection: _Collection, rows: pb.Rows) -> int:
+    """Inserts or replaces the rows; how many they are."""
+    keys = columns.unpack_keys(rows.keys)
+    vectors = columns.unpack_vectors(rows.vectors)
+    fields = columns.unpack_fields(rows.fields, len(keys))
+    for column in rows.fields:
+        if column.WhichOneof("values") == "jsons":
+            fields[column.name] = [None if each is None else columns.Json(each) for each in fields[column.name]]
+    _check(collection.info, vectors, rows.fields)
+    for row, key in enumerate(keys):
+        collection.rows[key] = _Row(
+            {name: array[row] for name, array in vectors.items()},
+            {name: values[row] for name, values in fields.items()},
+        )
+    return len(keys)
 
 
 def _check(info: pb.CollectionInfo, vectors: dict[str, NDArray[np.float32]], fields: Iterable[pb.FieldColumn]) -> None:

@@ -104,6 +104,15 @@ class LoadResult:
 
 
 @dataclass(frozen=True)
+class ImportResult:
+    """A finished import: rows of the source, how many of them earlier runs had stored, and the time it took."""
+
+    rows: int
+    repeated: int
+    seconds: float
+
+
+@dataclass(frozen=True)
 class VectorInfo:
     """One named vector of a collection."""
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from vectorfleet.cli import maintenance, reading, serving, status, writing
+from vectorfleet.cli import loading, maintenance, reading, serving, status, writing
 
 app = typer.Typer(
     name="vectorfleet",
@@ -45,7 +45,8 @@ app.command("get", rich_help_panel="Read")(reading.get)
 app.command("scan", rich_help_panel="Read")(reading.scan)
 app.command("count", rich_help_panel="Read")(reading.count)
 app.command("status", rich_help_panel="Read")(status.status)
-app.command("load", rich_help_panel="Write")(writing.load)
+app.command("load", rich_help_panel="Write")(loading.load)
+app.command("import", rich_help_panel="Write")(loading.import_)
 app.command("create", rich_help_panel="Write")(writing.create)
 app.command("delete", rich_help_panel="Write")(writing.delete)
 app.command("serve", rich_help_panel="Run")(serving.serve)

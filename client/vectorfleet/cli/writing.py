@@ -1,122 +1,14 @@
-"""`vectorfleet load`, `create` and `delete`."""
+"""`vectorfleet create` and `delete`."""
 
 from __future__ import annotations
 
-import itertools
-from enum import StrEnum
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from vectorfleet.cli import keys as typing_keys
 from vectorfleet.cli import options, render
-
-if TYPE_CHECKING:
-    from vectorfleet import Client, Source
-    from vectorfleet.loading import Progress
-
-
-class Metric(StrEnum):
-    """The metrics, for --help; the contract's own enum would import pydantic before it is needed."""
-
-    COSINE = "Cosine"
-    L2 = "L2"
-    DOT = "Dot"
-
-
-MetricOption = Annotated[Metric, typer.Option("--metric", case_sensitive=False, help="How vectors are compared.")]
-Shards = Annotated[int, typer.Option("--shards", min=1, help="Shards of the new collection.")]
-
-
-def load(
-    collection: options.Collection,
-    file: Annotated[Path, typer.Argument(help=".npy .npz .parquet .fvecs .fbin or .jsonl", show_default=False)],
-    create: Annotated[
-        bool, typer.Option("--create", help="Make the collection by what the file holds, unless it is there.")
-    ] = False,
-    metric: MetricOption = Metric.COSINE,
-    shards: Shards = 1,
-    format: Annotated[str, typer.Option("--format", help="Format of the file; by default its suffix tells.")] = "",
-    key: Annotated[str, typer.Option("--key", help="Column with the keys; default: key, id, else row numbers.")] = "",
-    vector: Annotated[str, typer.Option("--vector", help="Column with the vectors; default: vector, embedding.")] = "",
-    fields: Annotated[str, typer.Option("--fields", help="Columns to load, comma-separated; * is all.")] = "*",
-    skip: Annotated[int, typer.Option("--skip", min=0, help="Rows of the file to leave out: resumes a load.")] = 0,
-    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Rows per write.")] = 2000,
-    in_flight: Annotated[int, typer.Option("--in-flight", min=1, max=64, help="Writes at a time.")] = 4,
-    server: options.Server = options.DEFAULT_SERVER,
-    as_json: options.Json = False,
-) -> None:
-    """Load a file of vectors.
-
-    Rows whose key exists are replaced, so loading a file again is harmless. When it ends, every row is durable.
-    """
-    from vectorfleet.readers import open_source
-
-    with options.connected(server) as client:
-        chosen = None if fields.strip() == "*" else options.listed(fields)
-        source = open_source(file, format=format, key=key, vector=vector, fields=chosen)
-        if create:
-            _create_for(client, collection, source, metric, shards)
-        with _progress(f"loading {collection}") as progress:
-            loaded = client.load(
-                collection,
-                source,
-                batch_size=batch_size,
-                in_flight=in_flight,
-                skip=skip,
-                progress=progress,
-                full=_Notice(),
-            )
-    rate = loaded.rows / max(loaded.seconds, 1e-9)
-    if as_json:
-        render.print_json({"rows": loaded.rows, "seconds": round(loaded.seconds, 3)})
-    else:
-        print(f"{loaded.rows:,} rows in {loaded.seconds:.1f} s ({rate:,.0f} rows/s)")
-
-
-def _create_for(client: Client, collection: str, source: Source, metric: str, shards: int) -> None:
-    from vectorfleet.schema import FieldSchema, VectorSchema
-
-    found = source.schema()
-    vectors = [
-        VectorSchema.model_validate({"name": name, "dimensions": size, "metric": metric})
-        for name, size in found.dimensions.items()
-    ]
-    fields = [FieldSchema.model_validate({"name": name, "type": kind}) for name, kind in found.fields.items()]
-    client.create_collection(collection, key=found.key, vectors=vectors, fields=fields, shards=shards)
-
-
-class _Notice:
-    """Says once that the server has no room, on standard error; called from the threads of a load."""
-
-    def __init__(self) -> None:
-        self._calls = itertools.count()
-
-    def __call__(self, error: Exception) -> None:
-        if next(self._calls) == 0:
-            typer.echo(f"vectorfleet: the server is full, waiting: {error}", err=True)
-
-
-class _progress:  # noqa: N801 - a context manager that reads like a function
-    """A progress bar on standard error where that is a terminal; gives the callback for `Client.load`."""
-
-    def __init__(self, what: str) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-        self._bar = Progress(
-            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
-            console=Console(stderr=True), disable=not Console(stderr=True).is_terminal,
-        )  # fmt: skip
-        self._task = self._bar.add_task(what, total=None)
-
-    def __enter__(self) -> Progress:
-        self._bar.start()
-        return lambda done, rows: self._bar.update(self._task, completed=done, total=rows)
-
-    def __exit__(self, *problem: object) -> None:
-        self._bar.stop()
+from vectorfleet.cli.loading import Metric, MetricOption, Shards
 
 
 def create(

@@ -1,10 +1,12 @@
 """Reads rows for loading: numpy arrays, .npy, .npz, .parquet, .fvecs, .fbin and JSON lines, a batch at a time.
 
-Used by `Client.load` and `vectorfleet load`. Arrays are memory-mapped, Parquet and JSON streamed; .npz is read whole.
+Used by `load` and `import_rows` of the clients and of the command line. Arrays are memory-mapped, Parquet and JSON
+streamed, also from S3; .npz is read whole.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
@@ -25,6 +27,7 @@ _OPENERS = {
     "ndjson": ("lines", "open_lines"),
 }
 FORMATS = tuple(_OPENERS)
+_STREAMED = ("parquet", "lines")
 
 
 def open_source(
@@ -35,23 +38,44 @@ def open_source(
     vector: str = "",
     fields: Sequence[str] | None = None,
 ) -> Source:
-    """The rows of a file; SourceError where it cannot be read as such.
+    """The rows of a file, or of an object `s3://bucket/key`; SourceError where it cannot be read as such.
 
+    Of objects only Parquet and JSON lines are read.
     `format` is one of FORMATS and defaults to the suffix. In files with named columns, `key` defaults to the column
     `key` or `id`, else to row numbers; `vector` to `vector` or `embedding`, else the only column that holds lists of
     numbers; `fields` to all other columns. .fvecs, .fbin and .npy have row numbers as keys and no fields.
     """
-    file = Path(path)
+    file = _file(path)
     kind = format or file.suffix.lstrip(".").lower()
     if kind not in _OPENERS:
         raise SourceError(
             f"{file}: cannot tell its format by {file.suffix or 'no suffix'!r}; one of {', '.join(FORMATS)}"
         )
-    if not file.is_file():
-        raise SourceError(f"{file}: no such file")
     module, name = _OPENERS[kind]
-    opener: Callable[[Path, Choice], Source] = getattr(import_module(f"vectorfleet.readers.{module}"), name)
-    return opener(file, Choice(key, vector, None if fields is None else tuple(fields)))
+    if isinstance(file, Path):
+        if not file.is_file():
+            raise SourceError(f"{file}: no such file")
+        stat = file.stat()
+        identity = f"{file.resolve()} {stat.st_size} {stat.st_mtime_ns}"
+    elif module not in _STREAMED:
+        raise SourceError(f"{file}: a .{kind} is only read from a local file; copy it here first")
+    else:
+        identity = file.identity
+    opener: Callable[[Any, Choice], Source] = getattr(import_module(f"vectorfleet.readers.{module}"), name)
+    source = opener(file, Choice(key, vector, None if fields is None else tuple(fields)))
+    source.identity = json.dumps([identity, kind, key, vector, None if fields is None else list(fields)])
+    return source
+
+
+def _file(path: str | Path) -> Any:
+    """The path, or the object that a URL names."""
+    if "://" not in str(path):
+        return Path(path)
+    from vectorfleet.readers.objects import SCHEME, ObjectFile
+
+    if not str(path).startswith(SCHEME):
+        raise SourceError(f"{path}: not a URL that can be read; expected a path or {SCHEME}bucket/key")
+    return ObjectFile(str(path))
 
 
 def from_arrays(vectors: Any, keys: Any = None, fields: Mapping[str, Sequence[Any]] | None = None) -> Source:

@@ -27,6 +27,8 @@ from vectorfleet.readers.base import (
 class ArraySource:
     """Rows of arrays; what they hold is checked batch by batch, so that a mapped file is read once."""
 
+    identity = ""
+
     def __init__(self, name: str, vectors: Mapping[str, Any], keys: Any, fields: Mapping[str, Sequence[Any]]) -> None:
         self._name = name
         self._vectors = {vector: np.asanyarray(array) for vector, array in vectors.items()}

@@ -60,7 +60,13 @@ class Choice:
 
 
 class Source(Protocol):
-    """Rows to load. `batches` can be called again and starts anew."""
+    """Rows to load. `batches` can be called again and starts anew.
+
+    identity: what tells these rows from all others, wherever they are read; empty when nothing does. An import of
+    a source with an identity can go on in another process.
+    """
+
+    identity: str
 
     @property
     def rows(self) -> int | None:

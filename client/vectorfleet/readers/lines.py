@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,13 +24,18 @@ from vectorfleet.readers.base import (
     schema_of,
 )
 
+if TYPE_CHECKING:
+    from vectorfleet.readers.objects import ObjectFile
+
 Line = tuple[int, dict[str, Any]]  # place in the source, object
 
 
 class LineSource:
     """Rows of a file of JSON lines; blank lines do not count."""
 
-    def __init__(self, path: Path, key: str, vector: str, fields: tuple[str, ...] | None) -> None:
+    identity = ""
+
+    def __init__(self, path: Path | ObjectFile, key: str, vector: str, fields: tuple[str, ...] | None) -> None:
         self._path = path
         self._key = key
         self._vector = vector
@@ -41,11 +46,14 @@ class LineSource:
         return None
 
     def batches(self, size: int, skip: int = 0) -> Iterator[Batch]:
-        with self._path.open("rb") as file:
-            lines = enumerate(line for line in file if line.strip())
-            rest = islice(lines, skip, None)
-            while block := [(row, parse_line(str(self._path), row, line)) for row, line in islice(rest, size)]:
-                yield self._batch(block)
+        try:
+            with self._path.open("rb") as file:
+                lines = enumerate(line for line in file if line.strip())
+                rest = islice(lines, skip, None)
+                while block := [(row, parse_line(str(self._path), row, line)) for row, line in islice(rest, size)]:
+                    yield self._batch(block)
+        except OSError as error:
+            raise SourceError(f"{self._path}: cannot be read: {error}") from error
 
     def schema(self) -> SourceSchema:
         return schema_of(self, str(self._path))
@@ -92,7 +100,7 @@ def parse_line(name: str, row: int, line: bytes) -> dict[str, Any]:
     return value
 
 
-def open_lines(path: Path, choice: Choice) -> LineSource:
+def open_lines(path: Path | ObjectFile, choice: Choice) -> LineSource:
     """A file of JSON lines; which columns are key and vector is told by its first line."""
     name = str(path)
     with path.open("rb") as file:

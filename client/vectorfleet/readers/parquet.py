@@ -25,13 +25,16 @@ from vectorfleet.readers.base import (
     row_numbers,
     schema_of,
 )
+from vectorfleet.readers.objects import READ_ERRORS, ObjectFile, readable
 from vectorfleet.schema import FieldType, KeyType
 
 
 class ParquetSource:
     """Rows of a Parquet file, read by record batch."""
 
-    def __init__(self, path: Path, file: pq.ParquetFile, key: str, vector: str, fields: list[str]) -> None:
+    identity = ""
+
+    def __init__(self, path: Path | ObjectFile, file: pq.ParquetFile, key: str, vector: str, fields: list[str]) -> None:
         self._path = path
         self._file = file
         self._key = key
@@ -51,7 +54,7 @@ class ParquetSource:
                 start += batch.num_rows
                 if behind < batch.num_rows:
                     yield self._batch(batch.slice(behind), start - batch.num_rows + behind)
-        except pa.ArrowException as error:
+        except READ_ERRORS as error:
             raise SourceError(f"{self._path}: after row {start}: {error}") from error
 
     def schema(self) -> SourceSchema:
@@ -96,11 +99,11 @@ class ParquetSource:
         return np.asarray(column.flatten().to_numpy(zero_copy_only=False)).reshape(len(column), -1)
 
 
-def open_parquet(path: Path, choice: Choice) -> ParquetSource:
+def open_parquet(path: Path | ObjectFile, choice: Choice) -> ParquetSource:
     """A Parquet file."""
     try:
-        file = pq.ParquetFile(path)
-    except (pa.ArrowException, OSError) as error:
+        file = pq.ParquetFile(readable(path), pre_buffer=isinstance(path, ObjectFile))
+    except READ_ERRORS as error:
         raise SourceError(f"{path}: not a Parquet file: {error}") from error
     name, arrow = str(path), file.schema_arrow
     lists = [column.name for column in arrow if _is_vector(column.type)]

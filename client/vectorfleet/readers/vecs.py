@@ -19,6 +19,8 @@ from vectorfleet.readers.base import MAX_DIMENSIONS, Batch, Choice, SourceSchema
 class FvecsSource:
     """Rows of an .fvecs file."""
 
+    identity = ""
+
     def __init__(self, path: Path, dimensions: int, rows: int) -> None:
         self._path = path
         self._dimensions = dimensions

@@ -9,10 +9,10 @@ import vectorfleet
 
 PUBLIC = """
 AlreadyExists AsyncClient Batch Client CollectionInfo CollectionSchema ConsistencyLevel DeadlineExceeded
-FailedPrecondition FieldSchema FieldType FieldViolation Group Hit IndexType InvalidArgument Json KeyType LoadFailed
-LoadResult Metric NotFound PartFailure PermissionDenied ReplicaInfo ResourceExhausted RetryPolicy Row ScanLost
-SearchResult ServerError Session ShardInfo Source SourceError Unauthenticated Unavailable VectorFleetError
-VectorSchema WriteFailed WriteResult from_arrays open_source
+FailedPrecondition FieldSchema FieldType FieldViolation Group Hit ImportFailed ImportResult IndexType
+InvalidArgument Json KeyType LoadFailed LoadResult Metric NotFound PartFailure PermissionDenied ReplicaInfo
+ResourceExhausted RetryPolicy Row ScanLost SearchResult ServerError Session ShardInfo Source SourceError
+Unauthenticated Unavailable VectorFleetError VectorSchema WriteFailed WriteResult from_arrays open_source
 """
 
 
