@@ -93,9 +93,9 @@ def _wait_until_sealed(client: Client) -> None:
         except Unavailable:
             return None
         copies = [copy for shard in info.shards for copy in shard.replicas]
-        return info if info.sealed and all("HNSW" in copy.indexes for copy in copies) else None
+        return info if info.sealed and all(set(copy.indexes) - {"Exact"} for copy in copies) else None
 
-    info = screen.wait_until(sealed, "every copy of every shard has its graph", timeout=300)
+    info = screen.wait_until(sealed, "every copy of every shard has its index", timeout=300)
     columns = [("shard", "right"), ("node", "left"), ("rows", "right"), ("indexes", "left")]
     lines = [
         (str(shard.id), copy.node + (" (leader)" if copy.leader else ""), f"{copy.rows:,}", ", ".join(copy.indexes))

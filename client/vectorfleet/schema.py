@@ -34,6 +34,7 @@ class IndexType(StrEnum):
     AUTO = "Auto"
     EXACT = "Exact"
     HNSW = "HNSW"
+    PQ = "PQ"
     CAGRA = "CAGRA"
     IVFPQ = "IVFPQ"
 
@@ -43,6 +44,16 @@ class IndexKind(StrEnum):
 
     EXACT = "Exact"
     HNSW = "HNSW"
+    HNSW_INT8 = "HNSW-Int8"
+    PQ = "PQ"
+
+
+class Quantization(StrEnum):
+    """How the copies of the vectors are encoded that a graph is walked by; the originals are always kept."""
+
+    AUTO = "Auto"
+    FLOAT16 = "Float16"
+    INT8 = "Int8"
 
 
 class FieldType(StrEnum):
@@ -57,6 +68,11 @@ class FieldType(StrEnum):
     FLOAT64_ARRAY = "Float64Array"
     JSON = "Json"
 
+    @property
+    def indexable(self) -> bool:
+        """Whether segments can have an index of such a field. A Bool column is one already: a bit a row."""
+        return self not in (FieldType.BOOL, FieldType.JSON)
+
 
 class Frozen(BaseModel):
     """A value that crosses a process boundary: immutable, and unknown fields are errors."""
@@ -65,12 +81,14 @@ class Frozen(BaseModel):
 
 
 class VectorSchema(Frozen):
-    """One named vector of each row. `dimensions` and `metric` never change; `index` may."""
+    """One named vector of each row. `dimensions` and `metric` never change; `index` and `quantization` may."""
 
     name: Name = "default"
     dimensions: int = Field(ge=1, le=32768)
     metric: Metric = Metric.COSINE
     index: IndexType = IndexType.AUTO
+    # Left out where it says nothing: what is written then can be read by versions that do not know it.
+    quantization: Quantization = Field(Quantization.AUTO, exclude_if=lambda value: value is Quantization.AUTO)
 
 
 class FieldSchema(Frozen):

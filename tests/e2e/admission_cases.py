@@ -66,7 +66,7 @@ CREATED = (
     Case(
         "index_type_is_one_that_a_cpu_builds",
         _vector(index={"type": "CAGRA"}),
-        ("vectors[0].index.type", "CAGRA is not supported yet", "Auto, Exact or HNSW"),
+        ("vectors[0].index.type", "CAGRA is not supported yet", "Auto, Exact, PQ or HNSW"),
     ),
     Case(
         "index_type_is_one_that_a_cpu_builds",
@@ -79,9 +79,14 @@ CREATED = (
         ("vectors[0].index.hnsw", "index.hnsw.m", "not supported yet"),
     ),
     Case(
-        "quantization_is_chosen_by_the_node",
-        _vector(index={"quantization": {"type": "Int8"}}),
-        ("vectors[0].index.quantization.type", "Int8 is not supported yet", "only Auto"),
+        "quantization_is_of_graphs",
+        _vector(index={"type": "Exact", "quantization": {"type": "Int8"}}),
+        ("vectors[0].index", "Int8 is for graphs", "index.type Exact has none", "Auto or HNSW"),
+    ),
+    Case(
+        "quantization_is_of_graphs",
+        _vector(index={"type": "PQ", "quantization": {"type": "Float16"}}),
+        ("vectors[0].index", "Float16 is for graphs", "index.type PQ has none"),
     ),
     Case(
         "storage_is_a_url_or_a_volume",
@@ -269,7 +274,7 @@ ACCEPTED: dict[str, Json] = {
                 "name": "default",
                 "dimensions": 1024,
                 "metric": "L2",
-                "index": {"type": "HNSW", "hnsw": {}, "quantization": {"type": "Auto"}},
+                "index": {"type": "HNSW", "hnsw": {}, "quantization": {"type": "Int8"}},
             }
         ],
         "consistency": {"default": "Bounded", "maxStaleness": "500ms"},
@@ -302,7 +307,8 @@ ALLOWED_UPDATES: dict[str, Json] = {
         "vectors": [{"name": "title", "dimensions": 8}, *BASE["vectors"]],
         "fields": [{"name": "year", "type": "Int64"}, *BASE["fields"]],
     },
-    "other-index": _vector(index={"type": "Exact"}),
+    "other-index": _vector(index={"type": "PQ"}),
+    "other-quantization": _vector(index={"type": "HNSW", "quantization": {"type": "Int8"}}),
     "other-secret": {"storage": {"credentials": {"secretRef": {"name": "new"}}, "endpoint": "https://s3.example.com"}},
     "other-scale": {"sharding": {"replicas": 3}, "nodes": {"count": 3, "image": "x"}},
 }

@@ -20,7 +20,7 @@ from waiting import eventually
 from vectorfleet import Client
 
 DIMENSIONS = 32
-ROWS = 12_000  # in two shards: enough for a graph in each
+ROWS = 12_000  # in two shards: enough for an index in each
 SECRET = "storage"
 Json = dict[str, Any]
 
@@ -174,12 +174,14 @@ class Fleet:
                 client.upsert(self.name, keys[part], vectors[part], fields={"lang": languages})
 
     def wait_until_sealed(self) -> None:
-        """Waits until every shard's rows are in sealed segments with a graph."""
+        """Waits until every shard's rows are in sealed segments with an index."""
 
         def sealed() -> bool:
             with self.client() as client:
                 replicas = [replica for shard in client.describe(self.name).shards for replica in shard.replicas]
-            return all(replica.ready and "HNSW" in replica.indexes and not replica.growing_rows for replica in replicas)
+            return all(
+                replica.ready and set(replica.indexes) - {"Exact"} and not replica.growing_rows for replica in replicas
+            )
 
         eventually(sealed, timeout=60, what=f"{self.name}: all rows sealed and indexed", every=1)
 

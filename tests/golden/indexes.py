@@ -15,12 +15,17 @@ import pyarrow as pa
 
 from tests.golden.datasets import CACHE, Dataset
 from vectorfleet.schema import IndexKind
-from vectorfleet_node.engine import exact, hnsw
+from vectorfleet_node.engine import approximate, encoding, exact, hnsw, pq
 from vectorfleet_node.engine.cpu import CpuEngine
 from vectorfleet_node.engine.port import Index
 from vectorfleet_node.shard.view import Key, RowBlock
 
-_BUILDERS: Final[dict[IndexKind, ModuleType]] = {IndexKind.EXACT: exact, IndexKind.HNSW: hnsw}
+_BUILDERS: Final[dict[IndexKind, tuple[ModuleType, ...]]] = {
+    IndexKind.EXACT: (exact,),
+    IndexKind.HNSW: (hnsw, approximate, encoding),
+    IndexKind.HNSW_INT8: (hnsw, approximate, encoding),
+    IndexKind.PQ: (pq, approximate, encoding),
+}
 
 
 @dataclass(frozen=True)
@@ -63,4 +68,4 @@ def _index(dataset: Dataset, kind: IndexKind) -> Index:
 
 def _code(kind: IndexKind) -> str:
     """The source of what builds that kind: another one makes other indexes."""
-    return hashlib.sha256(inspect.getsource(_BUILDERS[kind]).encode()).hexdigest()
+    return hashlib.sha256("".join(map(inspect.getsource, _BUILDERS[kind])).encode()).hexdigest()

@@ -17,7 +17,7 @@ MAGIC: Final = b"VFINDEX\x00"
 FORMAT: Final = 1
 HEADER_BYTES: Final = 64  # the body starts on a cache line
 _LAYOUT: Final = struct.Struct("<8sHBBIQQd")  # magic, format, kind, metric, dimensions, rows, body bytes, scale
-_KINDS: Final = {IndexKind.EXACT: 1, IndexKind.HNSW: 2}
+_KINDS: Final = {IndexKind.EXACT: 1, IndexKind.HNSW: 2, IndexKind.HNSW_INT8: 3, IndexKind.PQ: 4}
 _METRICS: Final = {Metric.COSINE: 1, Metric.L2: 2, Metric.DOT: 3}
 
 
@@ -54,7 +54,10 @@ def read_header(path: Path, size: int | None = None) -> Header:
     kinds = {number: name for name, number in _KINDS.items()}
     metrics = {number: name for name, number in _METRICS.items()}
     if kind not in kinds or metric not in metrics:
-        raise ValueError(f"{path.name} has unknown index kind {kind} or metric {metric}")
+        known = ", ".join(kinds.values())
+        raise ValueError(
+            f"{path.name} has index kind {kind} and metric {metric}: another version wrote it; this one reads {known}"
+        )
     size = path.stat().st_size if size is None else size
     if size != HEADER_BYTES + body_bytes:
         raise ValueError(f"{path.name} has {size} bytes where its header says {HEADER_BYTES + body_bytes}")

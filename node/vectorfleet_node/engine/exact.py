@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 
 from vectorfleet.schema import IndexKind, Metric
-from vectorfleet_node.engine.port import Floats, Ids, Mask, SearchOptions
+from vectorfleet_node.engine.port import EngineTrace, Floats, Ids, Mask, SearchOptions
 from vectorfleet_node.engine.scoring import padded, rank, rows_per_chunk
 
 _SCORES_PER_CHUNK: Final = 1 << 21  # of one chunk of rows and all queries of a batch
@@ -49,8 +49,13 @@ class ExactIndex:
         """(rows,) float32, made by the first search of all rows: one pass over the vectors."""
         return _lengths(self._vectors)
 
-    def search(self, queries: Floats, k: int, *, allow: Mask | None, options: SearchOptions) -> tuple[Floats, Ids]:
+    def search(
+        self, queries: Floats, k: int, *, allow: Mask | None, options: SearchOptions, trace: EngineTrace | None = None
+    ) -> tuple[Floats, Ids]:
         """See `port.Index.search`; `options` change nothing here."""
+        if trace is not None:
+            rows = f"{self.rows}" if allow is None else f"{np.count_nonzero(allow)} allowed"
+            trace.plan = f"scan of {rows} rows"
         batches = range(0, len(queries), _QUERIES_PER_BATCH)
         found = [self._search(queries[start : start + _QUERIES_PER_BATCH], k, allow) for start in batches]
         return padded([answer for batch in found for answer in batch], k)

@@ -1,10 +1,13 @@
-"""How to answer a search on a graph: walk it, and how widely, or scan. Pure arithmetic, used by `hnsw`.
+"""How to answer a search: walk a graph, and how widely; scan codes, and refine how many; or scan the rows. Pure
+arithmetic, used by `hnsw` and `pq`.
 
 A walk meets allowed and other rows alike, so to meet the same number of allowed ones it has to be wider by the
 inverse of their share. A scan touches each allowed row once. Measured at 100,000 x 768 on one thread, a walk of
 width ef costs as much as scanning ten to twenty times ef rows; a filter that correlates with the vectors costs a
 walk more recall than a random one. On GloVe-100 (341,179 rows) the rarer half of the words has .92 at ef 283 and .96 at
 500; the commonest tenth stays at .90 however wide the walk, and a scan of it is faster.
+
+The constants and the two tables are from `python -m tests.golden.tune`, over queries that no test checks.
 """
 
 from __future__ import annotations
@@ -24,15 +27,27 @@ _ROWS_PER_EF: Final = 12
 _FILTERED_WIDTH: Final = 1.2  # a filter that leads away from the query takes a wider walk than a random one
 _ALLOWED_PER_HIT: Final = 4  # a filtered walk looks at so many allowed rows for each one it returns
 
+DEFAULT_REFINE: Final = 10.0  # rows that codes nominate for each one that is ranked exactly
+_REFINE_MANY: Final = 5.0  # enough where more than _MANY are wanted, because these reach further down
+_MANY: Final = 128
+_DOT_REFINE: Final = 4.0  # so many times more: by inner product the error of a code grows with the row's length
+_ROWS_PER_CODE_SCAN: Final = 100  # a scan of codes costs as much as a scan of a hundredth of the rows themselves
+_ROWS_PER_REFINED: Final = 2  # and refining costs half as much as scanning
 
-def plan(rows: int, allowed: int, dimensions: int, k: int, metric: Metric, options: SearchOptions) -> int | None:
+# Least recall@10 without a filter on GloVe-100 (the harder of two real data sets) -> the effort that reached it.
+_EF_FOR_RECALL: Final = ((0.80, 24), (0.90, 64), (0.95, 128), (0.98, 256), (0.99, 512), (1.0, 1024))
+_REFINE_FOR_RECALL: Final = ((0.80, 1.5), (0.90, 3.0), (0.95, 5.0), (0.98, 8.0), (0.99, 10.0), (1.0, 20.0))
+
+
+def walk_width(rows: int, allowed: int, dimensions: int, k: int, metric: Metric, options: SearchOptions) -> int | None:
     """The ef to walk a graph of `rows` rows with when `allowed` of them may be returned; None: scan these instead."""
     filtered = allowed < rows
     few = FEW_ROWS_BY_DOT if metric is Metric.DOT else FEW_ROWS
     few = max(few, FEW_ROWS * _FEW_DIMENSIONS // dimensions)
-    if options.exact or allowed <= k or (filtered and allowed <= few):
+    if _exactly(options) or allowed <= k or (filtered and allowed <= few):
         return None
-    ef = max(options.ef or max(DEFAULT_EF, 2 * k), candidates(k, rows))
+    wanted = _for_recall(_EF_FOR_RECALL, options.target_recall) if options.target_recall else DEFAULT_EF
+    ef = max(options.ef or max(int(wanted), int(wanted) * k // 100), candidates(k, rows))
     if filtered:
         ef = max(int(_FILTERED_WIDTH * ef * rows / allowed), _ALLOWED_PER_HIT * k * rows // allowed)
     asked_to_walk = options.ef > 0 and not filtered
@@ -41,6 +56,31 @@ def plan(rows: int, allowed: int, dimensions: int, k: int, metric: Metric, optio
     return min(ef, rows)
 
 
+def refined(rows: int, allowed: int, k: int, metric: Metric, options: SearchOptions) -> int | None:
+    """How many of `rows` rows their codes nominate when `allowed` may be returned; None: scan these instead."""
+    if _exactly(options) or allowed <= max(k, rows // _ROWS_PER_CODE_SCAN):
+        return None
+    ranked = candidates(k, rows)
+    factor = _REFINE_MANY if ranked > _MANY else DEFAULT_REFINE
+    if options.target_recall:
+        factor = _for_recall(_REFINE_FOR_RECALL, options.target_recall)
+    if metric is Metric.DOT:
+        factor *= _DOT_REFINE
+    nominated = max(options.ef or int(factor * ranked), ranked)
+    if allowed <= _ROWS_PER_REFINED * nominated and not options.ef:
+        return None
+    return min(nominated, rows)
+
+
 def candidates(k: int, rows: int) -> int:
-    """How many rows a walk brings home to be ranked exactly: a few more than k, because fp16 swaps near neighbours."""
+    """How many rows are ranked exactly: a few more than k, because the copies' rounding swaps near neighbours."""
     return min(rows, k + max(8, k // 8))
+
+
+def _exactly(options: SearchOptions) -> bool:
+    return options.exact or options.target_recall == 1.0
+
+
+def _for_recall(table: tuple[tuple[float, float], ...], target: float) -> float:
+    """The effort of the first line that reaches the target."""
+    return next(effort for recall, effort in table if recall >= target)

@@ -5,7 +5,8 @@ Implementations stand beside this module; `shard` builds and loads indexes throu
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -22,10 +23,23 @@ Mask = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class SearchOptions:
-    """How hard to look. `exact` forbids approximation; `ef` 0 lets the index choose from k."""
+    """How hard to look.
+
+    exact: forbids approximation. ef: the size of the candidate list (of a walk, or that codes nominate); 0: the index
+    chooses from k. target_recall: choose so that about this share of the best k is found; 0: the default effort, 1: as
+    `exact`. At most one of them is given.
+    """
 
     exact: bool = False
     ef: int = 0
+    target_recall: float = 0.0
+
+
+@dataclass
+class EngineTrace:
+    """plan: how an index answered one call, for humans: "graph, ef 283". `Index.search` fills it."""
+
+    plan: str = ""
 
 
 @dataclass(frozen=True)
@@ -34,6 +48,36 @@ class Choice:
 
     kind: IndexKind
     reason: str
+
+
+class BuildFailed(Exception):
+    """An index could not be built; the message says over what, and why. Trying again may help."""
+
+
+class BuildCancelled(BuildFailed):
+    """Nobody wanted the index any more."""
+
+
+@dataclass(frozen=True)
+class Build:
+    """An index to be built: its kind and the shape of its vectors."""
+
+    kind: IndexKind
+    rows: int
+    dimensions: int
+
+
+@dataclass(frozen=True)
+class BuildJob:
+    """A build that may take hours, for somebody who may stop waiting.
+
+    vectors: the file that begins with the vectors. cancelled: whether the index is not wanted any more. progress: told
+    (rows done, rows in all). Both are called often, in the thread that builds.
+    """
+
+    vectors: Path
+    cancelled: Callable[[], bool]
+    progress: Callable[[int, int], None] = lambda _, __: None
 
 
 class Index(Protocol):
@@ -47,7 +91,9 @@ class Index(Protocol):
     def rows(self) -> int:
         """How many vectors it holds."""
 
-    def search(self, queries: Floats, k: int, *, allow: Mask | None, options: SearchOptions) -> tuple[Floats, Ids]:
+    def search(
+        self, queries: Floats, k: int, *, allow: Mask | None, options: SearchOptions, trace: EngineTrace | None = None
+    ) -> tuple[Floats, Ids]:
         """The best k rows for each query.
 
         Args:
@@ -55,6 +101,7 @@ class Index(Protocol):
             k: at least 1.
             allow: (rows,) bool, only rows that are True may be returned; None: all of them.
             options: see SearchOptions.
+            trace: told how it was done, where one wants to know.
 
         Returns:
             (n, w) float32 scores, descending (cosine similarity, dot product or minus squared L2 distance), and
@@ -66,17 +113,27 @@ class Index(Protocol):
 class Engine(Protocol):
     """Builds and opens indexes."""
 
-    def choose(self, vector: VectorSchema, rows: int, kinds: Collection[IndexKind]) -> Choice:
+    def choose(self, vector: VectorSchema, rows: int, kinds: Collection[IndexKind], *, quick: bool = False) -> Choice:
         """The kind to build over `rows` vectors of that schema. Pure: the same on every node of one version.
 
         kinds: those that the shard's format can name (`storage.format.index_kinds`); Exact and HNSW are among them.
+        quick: one that is built within seconds, for a segment that writes wait for; it gets the other kind later.
         ValueError: this engine has not what the schema asks for.
         """
 
-    def build(self, kind: IndexKind, vectors: Floats, metric: Metric, artefact: Path) -> Index:
+    def turn(self, builds: Iterable[Build]) -> AbstractAsyncContextManager[object]:
+        """To be held, on the event loop, around builds with a job: on a node one heavy build runs at a time.
+
+        Whoever others wait for, as writes do for a flush, builds a quick index instead.
+        """
+
+    def build(
+        self, kind: IndexKind, vectors: Floats, metric: Metric, artefact: Path, job: BuildJob | None = None
+    ) -> Index:
         """Builds an index over raw (rows, dimensions) float32 `vectors` and writes what `load` needs to `artefact`.
 
-        Slow: call it in a thread. The vectors stay in use for as long as the index is.
+        Slow: call it in a thread. The vectors stay in use for as long as the index is. job: lets an engine build in a
+        process of its own, with BuildCancelled when it is told so; BuildFailed.
         """
 
     def load(self, kind: IndexKind, vectors: Floats, metric: Metric, artefact: Path, size: int | None = None) -> Index:

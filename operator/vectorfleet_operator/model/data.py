@@ -5,24 +5,13 @@ Used by `spec`. Most of it is immutable: it describes data that outlives the res
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from vectorfleet.schema import FieldType, IndexType, KeyType, Metric
+from vectorfleet.schema import FieldType, IndexType, KeyType, Metric, Quantization
 from vectorfleet.topology import ConsistencyLevel
 from vectorfleet_operator.model.base import DURATION, NAME, Part, Rule, seconds
-
-
-class QuantizationType(StrEnum):
-    """How the vectors that an index scans are encoded; the originals are always kept."""
-
-    AUTO = "Auto"
-    FLOAT32 = "Float32"
-    FLOAT16 = "Float16"
-    INT8 = "Int8"
-    PQ = "PQ"
 
 
 class KeySpec(Part):
@@ -58,38 +47,46 @@ class HnswSpec(Part):
 
 
 class QuantizationSpec(Part):
-    """How the vectors that an index scans are encoded."""
+    """How the copies of the vectors are encoded that a graph is walked by; the originals are always kept."""
 
-    type: Annotated[
-        QuantizationType,
-        Rule(
-            "quantization_is_chosen_by_the_node",
-            "self == 'Auto'",
-            "index.quantization.type {self} is not supported yet: only Auto is, which lets the node choose",
-        ),
-    ] = Field(QuantizationType.AUTO, description="Auto lets the node choose.", examples=["Auto"])
+    type: Quantization = Field(
+        Quantization.AUTO,
+        description="Auto lets the node choose by size. Float16 takes 2 bytes per dimension, Int8 1: half of the "
+        "memory for a little less recall.",
+        examples=["Int8"],
+    )
 
 
 class IndexSpec(Part):
     """The index of one named vector. Mutable: a change is built in the background."""
 
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "quantization_is_of_graphs",
+            "self.quantization.type == 'Auto' || self.type in ['Auto', 'HNSW']",
+            "index.quantization.type {self.quantization.type} is for graphs and index.type {self.type} has none: "
+            "use Auto, or index.type Auto or HNSW",
+        ),
+    )
+
     type: Annotated[
         IndexType,
         Rule(
             "index_type_is_one_that_a_cpu_builds",
-            "self in ['Auto', 'Exact', 'HNSW']",
-            "index.type {self} is not supported yet: use Auto, Exact or HNSW",
+            "self in ['Auto', 'Exact', 'PQ', 'HNSW']",
+            "index.type {self} is not supported yet: use Auto, Exact, PQ or HNSW",
         ),
     ] = Field(
         IndexType.AUTO,
-        description="Auto chooses by device and size and says so in the status. Exact compares with every row.",
+        description="Auto chooses by device and size and says so in the status. Exact compares with every row, "
+        "PQ with short codes of every row; HNSW walks a graph.",
         examples=["HNSW"],
     )
     hnsw: HnswSpec | None = Field(
         None, description="Parameters of an HNSW graph. Not supported yet.", examples=[{"m": 16}]
     )
     quantization: QuantizationSpec = Field(
-        QuantizationSpec(), description="How the scanned vectors are encoded.", examples=[{"type": "Auto"}]
+        QuantizationSpec(), description="How the vectors in a graph are encoded.", examples=[{"type": "Auto"}]
     )
 
 

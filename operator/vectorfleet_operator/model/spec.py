@@ -175,7 +175,11 @@ class VectorCollectionSpec(Part):
             key=self.key.type,
             vectors=tuple(
                 VectorSchema(
-                    name=vector.name, dimensions=vector.dimensions, metric=vector.metric, index=vector.index.type
+                    name=vector.name,
+                    dimensions=vector.dimensions,
+                    metric=vector.metric,
+                    index=vector.index.type,
+                    quantization=vector.index.quantization.type,
                 )
                 for vector in self.vectors
             ),

@@ -14,7 +14,7 @@ from vectorfleet_node.engine.exact import ExactIndex
 from vectorfleet_node.engine.port import Index, SearchOptions
 
 SEED, ROWS, DIMENSIONS = 5, 6_000, 64
-KINDS = [IndexKind.EXACT, IndexKind.HNSW]
+KINDS = list(IndexKind)
 OPTIONS = SearchOptions()
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from vectorfleet.schema import CollectionSchema, IndexType, Metric
+from vectorfleet.schema import CollectionSchema, IndexType, Metric, Quantization
 from vectorfleet.topology import ConsistencyLevel
 from vectorfleet_operator.model import names
 from vectorfleet_operator.model.base import amount, seconds
@@ -54,10 +54,20 @@ def filled(value: Any, schema: dict[str, Any]) -> Any:
     return {name: filled(content, properties[name]) for name, content in present.items()}
 
 
-def test_the_schema_of_the_rows_is_all_that_outlives_the_resource() -> None:
+@pytest.mark.parametrize(
+    ("asked", "wanted"),
+    [
+        ({"type": "Exact"}, {"index": IndexType.EXACT}),
+        ({"type": "PQ"}, {"index": IndexType.PQ}),
+        ({"quantization": {"type": "Int8"}}, {"index": IndexType.AUTO, "quantization": Quantization.INT8}),
+    ],
+)
+def test_the_schema_of_the_rows_is_all_that_outlives_the_resource(
+    asked: dict[str, object], wanted: dict[str, object]
+) -> None:
     spec = read(
         key={"type": "Int64"},
-        vectors=[{"name": "title", "dimensions": 8, "metric": "Dot", "index": {"type": "Exact"}}],
+        vectors=[{"name": "title", "dimensions": 8, "metric": "Dot", "index": asked}],
         fields=[{"name": "lang", "type": "String", "indexed": True}],
         sharding={"shards": 3},
     )
@@ -65,7 +75,7 @@ def test_the_schema_of_the_rows_is_all_that_outlives_the_resource() -> None:
     assert schema == CollectionSchema.model_validate(
         {
             "key": "Int64",
-            "vectors": [{"name": "title", "dimensions": 8, "metric": Metric.DOT, "index": IndexType.EXACT}],
+            "vectors": [{"name": "title", "dimensions": 8, "metric": Metric.DOT, **wanted}],
             "fields": [{"name": "lang", "type": "String", "indexed": True}],
             "shards": 3,
         }
