@@ -72,7 +72,7 @@ def check_search(view: ShardView, collection: CollectionSchema, oracle: Oracle, 
     for query, hits in zip(question.queries, answers, strict=True):
         scores = oracle.scores(query, question.filter)
         expected = best(scores, question.k, question.min_score)
-        found = list(zip(hits.keys.to_pylist(), hits.scores.tolist(), strict=True))
+        found = list(zip(hits.keys, hits.scores.tolist(), strict=True))
         if question.approximate:
             _check_subset(found, scores, question)
             seen["wanted"] += len(expected)
@@ -95,10 +95,10 @@ def check_count(view: ShardView, collection: CollectionSchema, oracle: Oracle, f
 def check_get(view: ShardView, collection: CollectionSchema, oracle: Oracle, keys: list[Key]) -> None:
     """The live rows of these keys, in the order asked."""
     rows = get_rows(view, collection, keys, FIELDS, True)
-    assert rows.keys.to_pylist() == [key for key in keys if key in oracle.rows]
-    fields = [{name: oracle.rows[key].fields[name] for name in FIELDS} for key in rows.keys.to_pylist()]
+    assert rows.keys == [key for key in keys if key in oracle.rows]
+    fields = [{name: oracle.rows[key].fields[name] for name in FIELDS} for key in rows.keys]
     assert rows.fields.to_pylist() == fields
-    assert rows.vectors["default"].tolist() == [list(oracle.rows[key].vector) for key in rows.keys.to_pylist()]
+    assert rows.vectors["default"].tolist() == [list(oracle.rows[key].vector) for key in rows.keys]
 
 
 def check_all(view: ShardView, collection: CollectionSchema, oracle: Oracle, source: random.Random) -> None:
@@ -128,7 +128,7 @@ def _check_subset(found: list[tuple[Key, float]], scores: dict[Key, float], ques
 
 def _check_rows(hits: Hits, oracle: Oracle, with_vectors: bool) -> None:
     """Fields and vectors belong to the keys."""
-    rows = [oracle.rows[key] for key in hits.keys.to_pylist()]
+    rows = [oracle.rows[key] for key in hits.keys]
     assert hits.fields.to_pylist() == [{name: row.fields[name] for name in FIELDS} for row in rows]
     if with_vectors:
         assert hits.vectors["default"].tolist() == [list(row.vector) for row in rows]
@@ -140,7 +140,7 @@ def _check_merge(view: ShardView, spec: SearchSpec, answers: list[Hits]) -> None
     halves = [Blocks(view.position, view.blocks[:middle]), Blocks(view.position, view.blocks[middle:])]
     merged = merge([search_shard(half, spec).hits for half in halves], spec.k)
     for one, other in zip(merged, answers, strict=True):
-        assert one.keys.to_pylist() == other.keys.to_pylist(), "two halves merge to another answer"
+        assert one.keys == other.keys, "two halves merge to another answer"
         assert one.scores.tolist() == other.scores.tolist()
 
 

@@ -55,7 +55,7 @@ def shard_message(
 
 
 def _column(by: Grouping, values: pa.Array, schema: CollectionSchema) -> pb.FieldColumn:
-    rows = Rows(pa.array([], pa.string()), pa.table({by.field: values}), {})
+    rows = Rows([], pa.table({by.field: values}), {})
     (column,) = rows_message(rows, schema).fields
     return column
 

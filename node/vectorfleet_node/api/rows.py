@@ -29,7 +29,7 @@ def key_values(keys: pb.Keys) -> list[Key]:
 def rows_message(found: Rows, schema: CollectionSchema) -> pb.Rows:
     """Rows as `query` found them."""
     types = {field.name: field.type for field in schema.fields}
-    rows = pb.Rows(keys=keys_message(found.keys.to_pylist(), schema.key))
+    rows = pb.Rows(keys=keys_message(found.keys, schema.key))
     for name, values in found.vectors.items():
         data = np.ascontiguousarray(values, dtype="<f4").tobytes()
         rows.vectors.add(name=name, dimensions=values.shape[1], data=data)

@@ -124,7 +124,7 @@ def _page(
 ) -> tuple[pb.Rows, Any]:
     """The rows and the last one's key."""
     found: Rows = page(view, schema, order, start, size, fields, vectors)
-    return rows_message(found, schema), found.keys[-1].as_py() if size else None
+    return rows_message(found, schema), found.keys[-1] if size else None
 
 
 def checked(request: pb.ScanRequest, schema: CollectionSchema) -> None:

@@ -84,9 +84,11 @@ def rank_all(vectors: Floats, rows: Ids, queries: Floats, metric: Metric, k: int
     scores, ids = scores[lines, best], rows[lines, best]
     if rows.shape[1] <= k:
         return padded(list(zip(scores, ids, strict=True)), k)
-    beyond = (scores[:, k:] != scores[:, k - 1 : k]) | (ids[:, k:] < 0)
-    scores[:, k:][beyond], ids[:, k:][beyond] = -np.inf, -1
-    width = k + int((~beyond).sum(axis=1).max())
+    tied = (scores[:, k:] == scores[:, k - 1 : k]) & (ids[:, k:] >= 0)
+    width = k
+    if tied.any():
+        scores[:, k:][~tied], ids[:, k:][~tied] = -np.inf, -1
+        width += int(tied.sum(axis=1).max())
     return scores[:, :width], ids[:, :width]
 
 

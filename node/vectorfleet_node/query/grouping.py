@@ -26,6 +26,7 @@ from vectorfleet_node.query.model import Floats, Hits, SearchSpec
 from vectorfleet_node.query.ranges import reaching
 from vectorfleet_node.query.rows import Places, allowed, gather, hits_between, keys_of
 from vectorfleet_node.query.validate import MAX_K, check_answer
+from vectorfleet_node.shard.batch import KEY_COLUMN, arrow_schema
 from vectorfleet_node.shard.view import ShardView
 
 GROUPED_TYPES: Final = (FieldType.STRING, FieldType.INT64, FieldType.BOOL)
@@ -139,6 +140,7 @@ class _Search:
         self._view = view
         self._spec = spec
         self._by = by
+        self._keys = arrow_schema(spec.schema).field(KEY_COLUMN).type
         self._allow = [allowed(block, spec.filter) for block in view.blocks]
         for block in view.blocks:
             block.verify_columns((by.field,))
@@ -214,7 +216,8 @@ class _Search:
             scores, ids = index.search(query, min(k, passing), allow=mask, options=options)
             there = np.flatnonzero(ids[0] >= 0)
             blocks, rows = np.full(len(there), number), ids[0][there]
-            parts.append(_Found(blocks, rows, scores[0][there], keys_of(self._view, self._spec.schema, blocks, rows)))
+            keys = pa.array(keys_of(self._view, blocks, rows), self._keys)
+            parts.append(_Found(blocks, rows, scores[0][there], keys))
         if not parts:
             return _Found.join(()), True
         found = _Found.join(parts)

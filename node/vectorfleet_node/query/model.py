@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from vectorfleet.schema import CollectionSchema, IndexKind
 from vectorfleet_node.engine.port import SearchOptions
 from vectorfleet_node.query.filters import Filter
+from vectorfleet_node.shard.view import Key
 
 Floats = NDArray[np.float32]
 
@@ -39,11 +40,11 @@ class SearchSpec:
 class Rows:
     """n rows by column.
 
-    keys: (n,) string or int64. fields: n rows of the output fields (no columns when none are asked for; do not count
+    keys: n strings or integers. fields: n rows of the output fields (no columns when none are asked for; do not count
     rows by it). vectors: each named vector as (n, dimensions) float32; empty when vectors are not asked for.
     """
 
-    keys: pa.Array
+    keys: list[Key]
     fields: pa.Table
     vectors: Mapping[str, Floats]
 

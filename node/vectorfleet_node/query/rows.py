@@ -61,26 +61,54 @@ def gather(
         vector.name: np.empty((len(rows), vector.dimensions), np.float32)
         for vector in (schema.vectors if include_vectors else ())
     }
-    for number in set(blocks.tolist()):
-        here = np.flatnonzero(blocks == number)
+    for number, here in _by_block(blocks):
         block = view.blocks[number]
         block.verify(rows[here], output_fields, {*vectors, *scored})
         for name, values in vectors.items():
             values[here] = block.vectors[name][rows[here]]
-    keys, *fields = _columns(view, schema, blocks, rows, (KEY_COLUMN, *output_fields))
-    return Rows(keys, pa.Table.from_arrays(fields, list(output_fields)) if fields else _NO_FIELDS, vectors)
+    fields = _NO_FIELDS
+    if output_fields:
+        fields = pa.Table.from_arrays(_columns(view, schema, blocks, rows, output_fields), list(output_fields))
+    return Rows(keys_of(view, blocks, rows), fields, vectors)
 
 
-def keys_of(view: ShardView, schema: CollectionSchema, blocks: Places, rows: Places) -> pa.Array:
+def keys_of(view: ShardView, blocks: Places, rows: Places) -> list[Key]:
     """The keys of the rows at (blocks[i], rows[i])."""
-    return _columns(view, schema, blocks, rows, (KEY_COLUMN,))[0]
+    parts = [
+        (here, _keys(view.blocks[number].rows.column(KEY_COLUMN), rows[here])) for number, here in _by_block(blocks)
+    ]
+    if len(parts) == 1:
+        return parts[0][1]
+    keys = np.empty(len(rows), object)
+    for here, part in parts:
+        keys[here] = part
+    found: list[Key] = keys.tolist()
+    return found
+
+
+def _by_block(blocks: Places) -> list[tuple[int, slice | Places]]:
+    """Each block that occurs, with an index to where it does."""
+    if len(blocks) and (blocks == blocks[0]).all():
+        return [(int(blocks[0]), slice(None))]
+    return [(number, np.flatnonzero(blocks == number)) for number in sorted(set(blocks.tolist()))]
+
+
+def _keys(column: pa.ChunkedArray, rows: Places) -> list[Key]:
+    """As Python values. Arrow's price is by the call, and a chunked column is the dearest to take few rows from."""
+    values = column.chunk(0) if column.num_chunks == 1 else column
+    if isinstance(values, pa.Int64Array):
+        numbers: list[Key] = values.to_numpy()[rows].tolist()
+        return numbers
+    taken: list[Key] = values.take(pa.array(rows)).to_pylist()
+    return taken
 
 
 def hits_between(found: Rows, scores: Floats, start: int, end: int) -> Hits:
     """Rows `start` to `end` (exclusive) of what was found for several queries, with their scores: one query's hits."""
     vectors = {name: values[start:end] for name, values in found.vectors.items()}
     count = end - start
-    return Hits(found.keys.slice(start, count), found.fields.slice(start, count), vectors, scores[start:end])
+    fields = found.fields.slice(start, count) if found.fields.num_columns else found.fields
+    return Hits(found.keys[start:end], fields, vectors, scores[start:end])
 
 
 def _columns(

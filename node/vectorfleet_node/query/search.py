@@ -8,15 +8,16 @@ are ordered by key, at the k-th place too: an index returns more than k rows whe
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from time import perf_counter_ns
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import NDArray
 
 from vectorfleet.schema import IndexKind
+from vectorfleet_node.engine.port import Ids
 from vectorfleet_node.query.model import Floats, Hits, SearchResult, SearchSpec
 from vectorfleet_node.query.ranges import reaching
 from vectorfleet_node.query.rows import Places, allowed, gather, hits_between, keys_of
@@ -37,15 +38,15 @@ def search_shard(
 
     gone: asked before each block; Abandoned once it is true. trace: told what was done, where one wants to know.
     """
-    queries, blocks, rows, scores, indexes = _candidates(view, spec, gone, trace)
+    found, indexes = _candidates(view, spec, gone, trace)
     found_at = perf_counter_ns()
-    order = _best(queries, scores, lambda: keys_of(view, spec.schema, blocks, rows), spec.k)
-    order = order[reaching(scores[order], spec.min_score)]
-    queries, blocks, rows, scores = queries[order], blocks[order], rows[order], scores[order]
+    best = _best(view, found, len(spec.queries), spec.k)
+    if spec.min_score is not None:
+        best = best.take(reaching(best.scores, spec.min_score))
     ranked_at = perf_counter_ns()
-    found = gather(view, spec.schema, blocks, rows, spec.output_fields, spec.include_vectors, (spec.vector,))
-    ends = np.searchsorted(queries, np.arange(len(spec.queries) + 1))
-    hits = [hits_between(found, scores, start, end) for start, end in pairwise(ends)]
+    rows = gather(view, spec.schema, best.blocks, best.rows, spec.output_fields, spec.include_vectors, (spec.vector,))
+    ends = np.searchsorted(best.queries, np.arange(len(spec.queries) + 1)).tolist()
+    hits = [hits_between(rows, best.scores, start, end) for start, end in pairwise(ends)]
     if trace is not None:
         trace.rank_ns, trace.gather_ns = ranked_at - found_at, perf_counter_ns() - ranked_at
     return SearchResult(hits, frozenset(indexes))
@@ -56,62 +57,91 @@ def merge(parts: Sequence[list[Hits]], k: int) -> list[Hits]:
     return [_merged(answers, k) for answers in zip(*parts, strict=True)]
 
 
+@dataclass(frozen=True)
+class _Places:
+    """Rows of the view, flat: number of the query, block, row of the block, and score; ordered by query."""
+
+    queries: Places
+    blocks: Places
+    rows: Places
+    scores: Floats
+
+    def take(self, order: slice | Places) -> _Places:
+        """Some of them."""
+        return _Places(self.queries[order], self.blocks[order], self.rows[order], self.scores[order])
+
+
 def _candidates(
     view: ShardView, spec: SearchSpec, gone: Callable[[], bool], trace: ShardTrace | None
-) -> tuple[Places, Places, Places, Floats, set[IndexKind]]:
-    """What the blocks' indexes return, flat: query, block and row numbers, scores; and the kinds of index asked."""
-    found: list[tuple[Places, Places, Places, Floats]] = []
+) -> tuple[list[tuple[int, Floats, Ids]], set[IndexKind]]:
+    """What the blocks' indexes return: block number, scores and row numbers; and the kinds of index asked."""
+    found: list[tuple[int, Floats, Ids]] = []
     indexes = set()
     for number, block in enumerate(view.blocks):
         if gone():
             raise Abandoned
         began = perf_counter_ns()
-        allow = allowed(block, spec.filter)
-        passing = int(np.count_nonzero(allow))
+        allow = None if spec.filter is None else allowed(block, spec.filter)
+        passing = block.live_rows if allow is None else int(np.count_nonzero(allow))
         filtered = perf_counter_ns()
         index = block.indexes[spec.vector]
         candidates = 0
         if passing:
             indexes.add(index.kind)
-            mask = None if passing == len(allow) else allow
+            mask = None if passing == len(block.live) else block.live if allow is None else allow
             scores, ids = index.search(spec.queries, min(spec.k, passing), allow=mask, options=spec.options)
-            queries, columns = np.nonzero(ids >= 0)
-            found.append((queries, np.full(len(queries), number), ids[queries, columns], scores[queries, columns]))
-            candidates = len(queries)
+            found.append((number, scores, ids))
+            candidates = int(np.count_nonzero(ids >= 0))
         if trace is not None:
             times = filtered - began, perf_counter_ns() - filtered
-            rows, live = len(allow), block.live_rows
+            rows, live = len(block.live), block.live_rows
             trace.blocks.append(BlockTrace(rows, live, passing, block.sealed, index.kind, candidates, *times))
-    nothing = np.empty(0, np.int64)
-    parts = zip(*[(nothing, nothing, nothing, np.empty(0, np.float32)), *found], strict=True)
-    all_queries, blocks, places, values = (np.concatenate(part) for part in parts)
-    return all_queries, blocks, places, values, indexes
+    return found, indexes
 
 
-def _best(queries: Places, scores: Floats, keys: Callable[[], pa.Array], k: int) -> NDArray[np.int64]:
-    """Which candidates are among the best k of their query: ordered by query, score (high first) and key.
+def _best(view: ShardView, found: Sequence[tuple[int, Floats, Ids]], queries: int, k: int) -> _Places:
+    """The best k candidates of each query: ordered by query, score (high first) and key."""
+    if not found:
+        nothing = np.empty(0, np.int64)
+        return _Places(nothing, nothing, nothing, np.empty(0, np.float32))
+    lines = np.arange(queries)[:, None]
+    number, scores, ids = found[0]  # an index orders by score
+    blocks = np.full(ids.shape, number)
+    if len(found) > 1:
+        joined = np.concatenate([scores for _, scores, _ in found], axis=1)
+        order = np.argsort(-joined, axis=1, kind="stable")
+        scores = joined[lines, order]
+        ids = np.concatenate([ids for _, _, ids in found], axis=1)[lines, order]
+        blocks = np.concatenate([np.full(ids.shape[1], number) for number, _, ids in found])[order]
+    there = ids >= 0
+    tied = (scores[:, 1 : k + 1] == scores[:, :-1][:, :k]) & there[:, 1 : k + 1]
+    kept = there if tied.any() else there[:, :k]
+    width = kept.shape[1]
+    flat = _Places(
+        np.broadcast_to(lines, kept.shape)[kept], blocks[:, :width][kept], ids[:, :width][kept], scores[:, :width][kept]
+    )
+    return _by_key(view, flat, k) if tied.any() else flat
 
-    keys: asked only when scores tie, which is rare: reading keys costs more than ordering without them.
-    """
-    order: NDArray[np.int64] = np.lexsort((-scores, queries))
-    ordered, ranked = queries[order], scores[order]
-    if np.any((ordered[1:] == ordered[:-1]) & (ranked[1:] == ranked[:-1])):
-        table = pa.table({"query": queries, "score": scores, "key": keys()})
-        order = pc.sort_indices(table, sort_keys=_BEST_FIRST).to_numpy().astype(np.int64)
-    place = np.arange(len(order)) - np.searchsorted(ordered, ordered)
-    return order[place < k]
+
+def _by_key(view: ShardView, found: _Places, k: int) -> _Places:
+    """The same as `_best`, where scores tie, which is rare: reading keys costs more than ordering without them."""
+    keys = pa.array(keys_of(view, found.blocks, found.rows))
+    table = pa.table({"query": found.queries, "score": found.scores, "key": keys})
+    ordered = found.take(pc.sort_indices(table, sort_keys=_BEST_FIRST).to_numpy().astype(np.int64))
+    place = np.arange(len(keys)) - np.searchsorted(ordered.queries, ordered.queries)
+    return ordered.take(np.flatnonzero(place < k))
 
 
 def _merged(answers: Sequence[Hits], k: int) -> Hits:
-    parts = [part for part in answers if len(part.keys)] or [answers[0]]
+    parts = [part for part in answers if part.keys] or [answers[0]]
     if len(parts) == 1:
         part = parts[0]
-        return hits_between(part, part.scores, 0, min(k, len(part.keys)))
-    keys = pa.concat_arrays([part.keys for part in parts])
+        return part if len(part.keys) <= k else hits_between(part, part.scores, 0, k)
+    keys = [key for part in parts for key in part.keys]
     scores = np.concatenate([part.scores for part in parts])
-    order = _best(np.zeros(len(keys), np.int64), scores, lambda: keys, k)
+    order = pc.sort_indices(pa.table({"score": scores, "key": keys}), sort_keys=_BEST_FIRST[1:]).to_numpy()[:k]
     fields = pa.concat_tables([part.fields for part in parts])
     if fields.num_columns:
         fields = fields.take(pa.array(order)).combine_chunks()
     vectors = {name: np.concatenate([part.vectors[name] for part in parts])[order] for name in parts[0].vectors}
-    return Hits(keys.take(pa.array(order)), fields, vectors, scores[order])
+    return Hits([keys[number] for number in order.tolist()], fields, vectors, scores[order])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
@@ -63,7 +64,7 @@ class RowBlock:
         if self.check is not None:
             self.check.verify_columns(fields)
 
-    @property
+    @cached_property
     def live_rows(self) -> int:
         """How many rows a reader may see."""
         return int(np.count_nonzero(self.live))

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from vectorfleet_node.storage.store import DataLoss
 
-BLOCK_BYTES: Final = 64 << 10
+BLOCK_BYTES: Final = 16 << 10  # a search reads a block for each hit; smaller ones make whole files dear to verify
 _MAGIC: Final = b"VFBLOCKS"
 _TRAILER: Final = struct.Struct("<8sIQI")
 _CRC_BYTES: Final = 4
@@ -100,10 +100,11 @@ class CheckedFile:
         """Checks the blocks that any of the byte ranges [starts[i], stops[i]) touches, each block once."""
         kept = stops > starts
         first, last = starts[kept] // self._block, (stops[kept] - 1) // self._block
-        longest = int((last - first).max(initial=-1))
-        touched = [np.minimum(first + step, last) for step in range(longest + 1)]
-        if touched:
-            self._check(np.unique(np.concatenate(touched)).tolist())
+        touched = set(first.tolist())
+        wide = last > first
+        for one, other in zip(first[wide].tolist(), last[wide].tolist(), strict=True):
+            touched.update(range(one, other + 1))
+        self._check(sorted(touched))
 
     def bad_spans(self) -> Iterator[tuple[int, int]]:
         """(start, stop) of each block of the data with a wrong checksum. Slow for large files."""
@@ -121,9 +122,10 @@ class CheckedFile:
     def _check(self, blocks: range | list[int]) -> None:
         if self._table is None:
             return
+        data, table, size = self.data, self._table, self._block
         for block in blocks:
-            start = block * self._block
-            if google_crc32c.value(self.data[start : start + self._block]) != self._table[block]:
+            start = block * size
+            if google_crc32c.value(data[start : start + size]) != table[block]:
                 raise DamagedFile(self.name, start, "the block there has a wrong checksum")
 
 

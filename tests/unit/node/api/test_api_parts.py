@@ -83,7 +83,7 @@ def test_each_line_of_the_secret_is_valid_and_the_first_is_sent(
 
 def found(keys: list[str], years: list[int | None]) -> Rows:
     vectors = np.arange(len(keys) * 2, dtype=np.float32).reshape(-1, 2)
-    return Rows(pa.array(keys, pa.string()), pa.table({"year": pa.array(years, pa.int64())}), {"default": vectors})
+    return Rows(keys, pa.table({"year": pa.array(years, pa.int64())}), {"default": vectors})
 
 
 def test_rows_keep_their_columns_together_when_joined_and_taken() -> None:

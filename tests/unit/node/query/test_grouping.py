@@ -42,7 +42,7 @@ def spec_of(collection: CollectionSchema, queries: Any, k: int, **more: Any) -> 
 
 def plain(groups: Groups) -> list[tuple[object, list[tuple[str, float]]]]:
     """[(value, [(key, score), ...]), ...]"""
-    keys, scores = groups.hits.keys.to_pylist(), groups.hits.scores.tolist()
+    keys, scores = groups.hits.keys, groups.hits.scores.tolist()
     found, start = [], 0
     for value, size in zip(groups.values.to_pylist(), groups.sizes, strict=True):
         found.append((value, list(zip(keys[start : start + size], scores[start : start + size], strict=True))))
@@ -58,7 +58,7 @@ def expected(view: View, spec: SearchSpec, size: int) -> list[list[tuple[object,
     for hits in search_shard(view, everything).hits:
         groups: dict[object, list[tuple[str, float]]] = {}
         langs = hits.fields["lang"].to_pylist()
-        for key, score, lang in zip(hits.keys.to_pylist(), hits.scores.tolist(), langs, strict=True):
+        for key, score, lang in zip(hits.keys, hits.scores.tolist(), langs, strict=True):
             if spec.min_score is None or score >= np.float32(spec.min_score):
                 groups.setdefault(lang, []).append((key, score))
         answers.append([(value, rows[:size]) for value, rows in groups.items()])

@@ -137,7 +137,7 @@ def get(view: SealedView, row: int, fields: tuple[str, ...] = FIELDS, vectors: b
 
 def search(view: SealedView, row: int, fields: tuple[str, ...] = ()) -> list[str]:
     spec = SearchSpec(SCHEMA, "default", VECTORS[row : row + 1], 1, None, SearchOptions(), fields, False)
-    return search_shard(view, spec).hits[0].keys.to_pylist()
+    return search_shard(view, spec).hits[0].keys
 
 
 @pytest.mark.parametrize("name", FIELDS)

@@ -85,8 +85,8 @@ def answers(replica: ShardReplica) -> list[object]:
     spec = SearchSpec(GRAPH, "default", QUERIES, 5, None, SearchOptions(), ("lang", "year"), True)
     hits = search_shard(view, spec).hits
     return [
-        rows.keys.to_pylist(), rows.fields.to_pylist(), rows.vectors["default"].tobytes(),
-        *((hit.keys.to_pylist(), hit.fields.to_pylist(), hit.scores.tobytes()) for hit in hits),
+        rows.keys, rows.fields.to_pylist(), rows.vectors["default"].tobytes(),
+        *((hit.keys, hit.fields.to_pylist(), hit.scores.tobytes()) for hit in hits),
     ]  # fmt: skip
 
 
