@@ -137,6 +137,12 @@ class Metrics:
             ["operation", "outcome"],
             registry=self.registry,
         )
+        self.fronts = Gauge(
+            "vectorfleet_node_fronts", "Front processes that listen on the public port", registry=self.registry
+        )
+        self.front_ends = Counter(
+            "vectorfleet_node_front_ends_total", "Front processes that ended unasked", registry=self.registry
+        )
         self._define_searches(searches_waiting)
         self._define_upkeep()
 

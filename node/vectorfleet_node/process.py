@@ -27,7 +27,7 @@ from vectorfleet_node.api.server import NodeServer, Ports, PortTaken
 from vectorfleet_node.api.supervision import Identity
 from vectorfleet_node.api.tasks import stop_task, watch_task
 from vectorfleet_node.serving import finish, stop_signal
-from vectorfleet_node.settings import NodeSettings, SettingsError, load, memory_limit
+from vectorfleet_node.settings import NodeSettings, SettingsError, cpu_limit, load, memory_limit, usual_fronts
 from vectorfleet_node.storage.credentials import RenewingStore, read_folder
 from vectorfleet_node.storage.purge import purge
 from vectorfleet_node.storage.store import StorageError
@@ -60,12 +60,13 @@ async def serve(settings: NodeSettings) -> None:
         build_threads=settings.build_threads,
     )
     node, metrics = assembly.build()
-    server = NodeServer(node, metrics, secret)
+    fronts = usual_fronts(cpu_limit()) if settings.fronts is None else settings.fronts
+    server = NodeServer(node, metrics, secret, fronts=fronts)
     await server.start(Ports(settings.host, settings.api_port, settings.peer_port, settings.http_port))
     node.start()
     following = asyncio.create_task(node.topology.follow(settings.topology))
     watch_task(following, "topology file")
-    logs.logger().info("serving", owner=identity.owner)
+    logs.logger().info("serving", owner=identity.owner, fronts=fronts)
     await told.wait()
     await stop_task(following)
     await finish(node, server, settings.drain_seconds)

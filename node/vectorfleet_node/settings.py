@@ -5,6 +5,7 @@ The defaults are the paths that the operator mounts, so a pod needs none of them
 
 from __future__ import annotations
 
+import os
 import socket
 from pathlib import Path
 from typing import Literal
@@ -44,6 +45,7 @@ class NodeSettings(BaseSettings):
     growing_bytes: int | None = Field(default=None, ge=1 << 20)  # of rows not flushed yet; None: as the memory allows
     reserve_bytes: int = Field(default=256 << 20, ge=0)  # of a volume, kept free for what is not a client's write
     build_threads: int | None = Field(default=None, ge=1, le=1024)  # of one index build; None: half of the CPUs
+    fronts: int | None = Field(default=None, ge=0, le=256)  # processes that serve the API's port; None: as the CPUs
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
 
@@ -53,6 +55,21 @@ def memory_limit(file: Path = Path("/sys/fs/cgroup/memory.max")) -> int | None:
         return int(file.read_text())
     except (OSError, ValueError):  # not in a container; "max"
         return None
+
+
+def cpu_limit(file: Path = Path("/sys/fs/cgroup/cpu.max")) -> float:
+    """How many CPUs this process may keep busy: its container's limit, or those that it may run on if fewer."""
+    allowed = float(len(os.sched_getaffinity(0)))
+    try:
+        quota, period = file.read_text().split()
+        return min(allowed, int(quota) / int(period))
+    except (OSError, ValueError):  # not in a container; "max"
+        return allowed
+
+
+def usual_fronts(cpus: float) -> int:
+    """How many front processes pay on so many CPUs: none up to 4, one for each 4 above (docs/adr/0021)."""
+    return int(cpus // 4) if cpus > 4 else 0
 
 
 def load() -> NodeSettings:

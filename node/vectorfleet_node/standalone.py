@@ -200,6 +200,7 @@ async def serve(
     host: str = "127.0.0.1",
     port: int = 7300,
     http_port: int | None = None,
+    fronts: int = 0,
     on_ready: Callable[[str], None] | None = None,
 ) -> None:
     """Serves the collections below `data` until SIGINT or SIGTERM.
@@ -208,6 +209,7 @@ async def serve(
         data: the folder; made if it is absent.
         host, port: where to listen; port 0 lets the system choose.
         http_port: of /metrics, /healthz and /readyz; None: not served.
+        fronts: processes that serve `port` for this one; 0: this one does.
         on_ready: called with `host:port` once every collection answers.
 
     Raises:
@@ -221,7 +223,7 @@ async def serve(
         await asyncio.to_thread(_forget_others, data / CACHE, {entry.uid for entry in discover(data)})
         node, metrics = Assembly(identity, data / CACHE, secret, dict).build()
         alone = Standalone(data, node)
-        server = NodeServer(node, metrics, secret, alone.create)
+        server = NodeServer(node, metrics, secret, alone.create, fronts)
         ports = await server.start(Ports(host, port, None, http_port))
         node.start()
         opening = asyncio.create_task(alone.opened())

@@ -19,6 +19,16 @@ def serve(
     http_port: Annotated[
         int | None, typer.Option("--http-port", min=0, max=65535, help="Port of /metrics, /healthz and /readyz.")
     ] = None,
+    fronts: Annotated[
+        int,
+        typer.Option(
+            "--fronts",
+            min=0,
+            max=256,
+            envvar="VECTORFLEET_FRONTS",
+            help="Processes that take the calls for the one that answers them; worth it from about 8 CPUs on.",
+        ),
+    ] = 0,
 ) -> None:
     """Run one node on a folder: no Kubernetes, no bucket. Ctrl-C stops it."""
     try:
@@ -33,6 +43,6 @@ def serve(
         typer.echo(f"vectorfleet is serving {data} on {address} (Ctrl-C stops it)", err=True)
 
     try:
-        uvloop.run(standalone.serve(data, host=host, port=port, http_port=http_port, on_ready=ready))
+        uvloop.run(standalone.serve(data, host=host, port=port, http_port=http_port, fronts=fronts, on_ready=ready))
     except (standalone.DataFolderInUse, standalone.BrokenCollection, PortTaken, OSError) as error:
         raise Failure(str(error)) from error

@@ -38,9 +38,14 @@ Behaviour = Callable[[Any, Any], Awaitable[Any]]
 
 
 class Observe(grpc.aio.ServerInterceptor):
-    """Wraps the calls of this package's services that give one answer; health and reflection pass untouched."""
+    """Wraps the calls of this package's services that give one answer; health and reflection pass untouched.
+
+    closing: sends new calls away, in a way that clients try another node. Calls that gRPC's server has received but not
+    begun when it stops are lost to their callers, as CANCELLED.
+    """
 
     def __init__(self, metrics: Metrics) -> None:
+        self.closing = False
         # Looked up once: `labels` costs more than what is done with its answer.
         self._count = lru_cache(maxsize=None)(metrics.requests.labels)
         self._duration = lru_cache(maxsize=None)(metrics.request_seconds.labels)
@@ -60,6 +65,8 @@ class Observe(grpc.aio.ServerInterceptor):
         serialize: Callable[[Any], bytes] = handler.response_serializer or bytes
 
         async def observed(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
+            if self.closing:
+                await context.abort(grpc.StatusCode.UNAVAILABLE, "this node is about to stop: ask another one")
             # Not the system's randomness: reading that lets go of the interpreter and then queues behind the engine.
             logs.request_id.set(given or f"{random.getrandbits(128):032x}")
             began = time.monotonic()
