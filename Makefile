@@ -22,7 +22,7 @@ demo: $(LOCKED) $(DEMO_LOCKED) ## Boot a cluster, install the chart, load 117,00
 	$(BIN)/python -m demo up
 
 .PHONY: test
-test: check fuzz mutants-fast sim property durability e2e ## Everything: format, lint, types, layers, unit tests, hostile bytes, some mutants, the simulation, searches against an oracle, real processes that are killed, then end-to-end tests on a real Kubernetes
+test: check fuzz mutants-fast sim property bench-smoke durability e2e ## Everything: format, lint, types, layers, unit tests, hostile bytes, some mutants, the simulation, searches against an oracle, the benchmarks' smoke tests, real processes that are killed, then end-to-end tests on a real Kubernetes
 
 ##@ While you work
 .PHONY: check
@@ -73,8 +73,12 @@ bench-storage: $(LOCKED) ## The storage engine's figures, each beside the raw fi
 	$(BIN)/python -m benchmarks.storage all
 
 .PHONY: bench-search
-bench-search: $(LOCKED) $(BENCH_LOCKED) ## Search beside Qdrant's engine and faiss, all with recall of at least 0.95 (idle machine, many minutes)
-	$(BIN)/python -m benchmarks.search peers
+bench-search: $(LOCKED) $(BENCH_LOCKED) ## Search beside other engines at equal recall (idle machine, hours; QUICK=1: ten minutes; PART=peers: one part)
+	$(BIN)/python -m benchmarks.search $(or $(PART),all) $(if $(QUICK),--quick)
+
+.PHONY: bench-smoke
+bench-smoke: $(LOCKED) ## Every part of the search benchmarks with tiny data: that they run
+	$(BIN)/python -m pytest tests/bench -q -n 2 --dist worksteal
 
 .PHONY: format
 format: $(LOCKED) ## Rewrite the code in the one format

@@ -1,0 +1,91 @@
+"""The user's shape: wide vectors, many hits, queries that arrive at random times whether the server keeps up or not."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import Any, Final
+
+from rich.console import Console
+
+from benchmarks.search import data
+from benchmarks.search.measures import comparable, passes
+from benchmarks.search.peers.base import Ask
+from benchmarks.search.processes import split
+from benchmarks.search.remote import Worker, stage
+from benchmarks.search.report import Check, Report, medians, placed
+from benchmarks.search.settings import BAND, WANTED, Scale
+from benchmarks.storage.figures import RESULTS
+
+LIMIT_MS: Final = 10.0
+_PEERS: Final = 2  # the best of these, beside ours
+_USUAL: Final = ("pgvector", "chroma")  # while no run of `peers` has told which are the best
+_FIGURES: Final = ("qps", "p50_ms", "p99_ms", "p999_ms", "recall")
+_COLUMNS: Final = {
+    "peer": "", "effort": "", "compared": "", "rate": ",.0f", "qps": ",.0f", "p50_ms": ".2f", "p99_ms": ".2f",
+    "p999_ms": ".2f", "recall": ".3f", "refused": "",
+}  # fmt: skip
+
+
+def best_servers(rows: list[dict[str, Any]], count: int = _PEERS) -> tuple[str, ...]:
+    """The peers that are servers with the most queries a second at the most clients, of the rows of `peers`."""
+    servers = [row for row in rows if row["server"] and not row["peer"].startswith("vectorfleet")]
+    first = [row for row in servers if row["dataset"] == servers[0]["dataset"]]
+    ranked = sorted(first, key=lambda row: (row["clients"], row["qps"]), reverse=True)
+    return tuple(dict.fromkeys(row["peer"] for row in ranked))[:count]
+
+
+def chosen(scale: Scale) -> tuple[str, ...]:
+    """Ours and those to compare with: what the last run of `peers` at this scale found, as far as this run may use."""
+    ours = tuple(peer for peer in scale.peers if peer.startswith("vectorfleet"))
+    path = RESULTS / f"search-peers{'' if scale.name == 'full' else '-' + scale.name}.json"
+    best = best_servers(json.loads(path.read_text())["rows"]) if path.is_file() else _USUAL
+    return ours + tuple(peer for peer in best if peer in scale.peers)
+
+
+def run(scale: Scale, console: Console) -> Report:
+    """All rates for all peers, one peer after the other within each rate."""
+    workers, tuned = [], {}
+    with stage(data.synthetic(scale, dimensions=scale.wide), scale.wide_k) as prepared:
+        for peer in chosen(scale):
+            console.print(f"{peer} is loaded and tuned", style="dim")
+            worker, _ = prepared.start(peer)
+            worker.serve(split())
+            tuned[peer] = worker.tuned(Ask(k=scale.wide_k))
+            workers.append(worker)
+        rows = []
+        drowned: set[str] = set()
+        for rate in scale.rates:
+            for worker in workers:
+                if worker.name not in drowned:
+                    ask, found = tuned[worker.name]
+                    row = _turns(worker, ask, rate, scale)
+                    compared = comparable(found.recall, WANTED, BAND)
+                    rows.append({"peer": worker.name, "effort": ask.effort, "compared": compared} | row)
+                    if row["refused"]:
+                        drowned.add(worker.name)
+    about = (
+        placed(split()),
+        f"{scale.rows:,} x {scale.wide}, k = {scale.wide_k}, recall of {WANTED}; arrivals are Poisson",
+        "latency counts from when a query was due; refused: shed by the server, or not sent with 512 unanswered;"
+        " a peer that refused is not asked at higher rates",
+    )
+    return Report("openloop", _COLUMNS, rows, checks(rows), about)
+
+
+def _turns(worker: Worker, ask: Ask, rate: int, scale: Scale) -> dict[str, Any]:
+    told = {"ask": asdict(ask), "rate": rate, "seconds": 2 * scale.seconds}
+    samples = [worker.do("opened", seed=scale.seed + turn, **told) for turn in range(scale.rounds)]
+    refused = sum(sum(sample["failed"].values()) for sample in samples)
+    return {"rate": rate, "refused": refused, "samples": samples} | medians(samples, _FIGURES)
+
+
+def checks(rows: list[dict[str, Any]]) -> list[Check]:
+    """The load that each peer bears; nothing was promised about it."""
+    made = []
+    for peer in dict.fromkeys(row["peer"] for row in rows):
+        loads = [(float(row["rate"]), float(row["p99_ms"])) for row in rows if row["peer"] == peer]
+        at = passes(loads, LIMIT_MS)
+        value = f"above {max(loads)[0]:,.0f}" if at is None else f"{at:,.0f}" if at else f"below {min(loads)[0]:,.0f}"
+        made.append(Check(f"{peer}: queries/s at which p99 passes {LIMIT_MS:.0f} ms", value, "", None))
+    return made
