@@ -17,6 +17,7 @@ from typing import Any
 import grpc
 
 from vectorfleet.importing import ImportCall, Job, questions, storing
+from vectorfleet.status import Ending
 from vectorfleet.v1.vectorfleet_pb2 import ImportResponse
 
 
@@ -131,10 +132,12 @@ class AsyncSender:
         attempts = self._job.attempts()
         while True:
             stream = call.attempt()
+            answer = self._method(_in_thread(stream.messages()), timeout=attempts.share())
+            ending = Ending(answer)
             try:
-                reply: ImportResponse = await self._method(_in_thread(stream.messages()), timeout=attempts.share())
+                reply: ImportResponse = await answer
             except grpc.aio.AioRpcError as failure:
-                await asyncio.sleep(call.judged(failure, attempts, stream))
+                await asyncio.sleep(call.judged(await ending.of(failure), attempts, stream))
             else:
                 call.received(reply)
                 return reply

@@ -14,6 +14,7 @@ from typing import Any, Protocol, TypeVar, cast
 import grpc
 from google.protobuf.message import Message
 
+from vectorfleet.status import Ending
 from vectorfleet.v1 import peer_pb2_grpc
 from vectorfleet_node import logs
 from vectorfleet_node.api import errors
@@ -102,15 +103,16 @@ class Peers:
         """See PeerCaller."""
         with self._counted(address):
             call = getattr(self._stub(address), method)(timeout=max(timeout, 0.001), metadata=self._metadata())
+            ending = Ending(call)
             try:
                 # Not as an iterator: gRPC would turn what it raises into a cancelled call.
-                with suppress(asyncio.InvalidStateError):  # the peer has answered
+                with suppress(asyncio.InvalidStateError, grpc.aio.AioRpcError):  # the peer has answered
                     async for request in requests:
                         await call.write(request)
                     await call.done_writing()
                 return cast(M, await call)
             except grpc.aio.AioRpcError as error:
-                raise errors.from_rpc(error, address) from None
+                raise errors.from_rpc(await ending.of(error), address) from None
             finally:
                 call.cancel()
 
