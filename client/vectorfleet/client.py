@@ -126,6 +126,7 @@ class Client:
         allow_partial: bool = False,
         exact: bool = False,
         ef: int = 0,
+        target_recall: float | None = None,
         min_score: float | None = None,
         group_by: str = "",
         group_size: int = 1,
@@ -137,7 +138,8 @@ class Client:
 
         `vector` names the vector to compare with ("": the default one). `output_fields=["*"]` returns every field.
         `consistency`: Strong, Session, Bounded (at most `max_staleness` seconds old) or Eventual; None: what the
-        collection says. `exact` compares with every row; `ef` sizes HNSW's candidate list (0: chosen from k).
+        collection says. `exact` compares with every row; `ef` sizes the candidate list (0: chosen from k),
+        or `target_recall`, from 0.5 to 1, says about which share of the best k is to be found.
         `min_score` leaves out hits with a lower score. `group_by` names a field: then k groups are found, with the best
         `group_size` rows of each of its values (`SearchResult.groups`). `explain` fills `SearchResult.explanation`:
         which shards and segments were searched, and how long each step took.
@@ -156,6 +158,7 @@ class Client:
             allow_partial=allow_partial,
             exact=exact,
             ef=ef,
+            target_recall=target_recall,
             min_score=min_score,
             group_by=group_by,
             group_size=group_size,

@@ -57,6 +57,7 @@ def _explanation(told: pb.ShardExplanation) -> ShardExplanation:
             each.candidates,
             each.filter_us,
             each.engine_us,
+            each.plan,
         )
         for each in told.segments
     )

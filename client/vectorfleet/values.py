@@ -54,6 +54,7 @@ class SegmentExplanation:
     candidates: int  # that its index returned
     filter_us: int
     engine_us: int
+    plan: str = ""
 
 
 @dataclass(frozen=True)

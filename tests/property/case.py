@@ -32,7 +32,7 @@ from .shard import HoldingStore, make_replica, new_shard, schema, upsert_part
 _STEPS: Final = 24
 _KEPT_VIEWS: Final = 3
 _LATTICE: Final = (-2.0, -1.0, -1.0, 0.0, 0.0, 1.0, 1.0, 2.0)  # few values: many equal scores
-INDEXES: Final = (IndexType.EXACT, IndexType.AUTO, IndexType.HNSW)
+INDEXES: Final = (IndexType.EXACT, IndexType.AUTO, IndexType.HNSW, IndexType.PQ)
 
 
 class Case:
@@ -135,7 +135,8 @@ class Case:
         filter_ = question.filter.text if question.filter else ""
         self._show(
             f"search {len(view.blocks)} blocks at {view.position}: k={question.k} filter={filter_!r} "
-            f"exact={question.exact} ef={question.ef} min_score={question.min_score} {question.queries.tolist()}"
+            f"exact={question.exact} ef={question.ef} target_recall={question.target_recall} "
+            f"min_score={question.min_score} {question.queries.tolist()}"
         )
         self.seen += check_search(view, self._schema, oracle, question)
 
@@ -220,14 +221,16 @@ class Case:
         source = self._source
         exact = source.random() < 0.3
         queries = [self._vector() for _ in range(source.choice([1, 1, 2, 5]))]
-        approximate = self._index is IndexType.HNSW and not exact
+        target_recall = source.choice([0.5, 0.99, 1.0]) if source.random() < 0.2 and not exact else None
+        approximate = self._index in (IndexType.HNSW, IndexType.PQ) and not exact and target_recall != 1.0
         min_score = source.choice([-4.0, -1.0, 0.0, 0.5, 1.0]) if source.random() < 0.15 and not approximate else None
         return Question(
             queries=np.array(queries, np.float32),
             k=source.choice([1, 2, 3, 5, 10, 10, 50, 200, 16_384]),
             filter=self._filter(),
             exact=exact,
-            ef=source.choice([0, 0, 16, 64]),
+            ef=source.choice([0, 0, 16, 64]) if target_recall is None else 0,
+            target_recall=target_recall,
             min_score=min_score,
             approximate=approximate,
         )

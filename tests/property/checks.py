@@ -32,6 +32,7 @@ class Question:
     filter: RandomFilter | None
     exact: bool
     ef: int
+    target_recall: float | None
     min_score: float | None
     approximate: bool
 
@@ -47,6 +48,7 @@ class Question:
             include_vectors=self.k < 1000,
             exact=self.exact,
             ef=self.ef,
+            target_recall=self.target_recall,
             min_score=self.min_score,
         )
 

@@ -35,7 +35,11 @@ def search(
     fields: options.Fields = "*",
     name: Annotated[str, typer.Option("--vector", help="Which named vector to compare with.")] = "",
     exact: Annotated[bool, typer.Option("--exact", help="Compare with every row.")] = False,
-    ef: Annotated[int, typer.Option("--ef", help="HNSW: size of the candidate list; 0: chosen from k.", min=0)] = 0,
+    ef: Annotated[int, typer.Option("--ef", help="Size of the candidate list; 0: chosen from k.", min=0)] = 0,
+    target_recall: Annotated[
+        float | None,
+        typer.Option("--target-recall", help="About which share of the best k to find: 0.5 to 1.", show_default=False),
+    ] = None,
     min_score: Annotated[
         float | None, typer.Option("--min-score", help="Only rows with at least this score.", show_default=False)
     ] = None,
@@ -74,6 +78,7 @@ def search(
             allow_partial=allow_partial,
             exact=exact,
             ef=ef,
+            target_recall=target_recall,
             min_score=min_score,
             group_by=group_by,
             group_size=group_size,

@@ -75,14 +75,14 @@ def print_explanation(explanation: Sequence[ShardExplanation]) -> None:
     for shard in explanation:
         where = f"shard {shard.shard} on {_cell(shard.node)} at position {shard.position}"
         took = f"waited {shard.wait_us:,} µs, ranked in {shard.rank_us:,} µs, rows read in {shard.gather_us:,} µs"
-        columns = ["segment", "rows", "live", "allowed", "index", "candidates", "filter µs", "engine µs"]
-        table = _table(f"{where}, queries in the call: {shard.batch_queries}\n{took}", columns)
+        columns = ["segment", "rows", "live", "allowed", "plan", "found", "filter", "engine"]
+        table = _table(f"{where}, queries in the call: {shard.batch_queries}\n{took}\nfilter, engine: µs", columns)
         for each in shard.segments:
             counts = [
                 f"{each.rows:,}",
                 f"{each.live:,}",
                 f"{each.allowed:,}",
-                _cell(each.index),
+                _cell(each.plan or "not searched"),
                 f"{each.candidates:,}",
             ]
             times = [f"{each.filter_us:,}", f"{each.engine_us:,}"]

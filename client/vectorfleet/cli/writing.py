@@ -15,7 +15,7 @@ def create(
     collection: options.Collection,
     dimensions: Annotated[int, typer.Option("--dimensions", "-d", help="Length of the vectors.", show_default=False)],
     metric: MetricOption = Metric.COSINE,
-    index: Annotated[str, typer.Option("--index", help="Auto, Exact or HNSW.")] = "Auto",
+    index: Annotated[str, typer.Option("--index", help="Auto, Exact, PQ or HNSW.")] = "Auto",
     key: Annotated[str, typer.Option("--key", help="Type of the keys: String or Int64.")] = "String",
     field: Annotated[
         list[str], typer.Option("--field", help="name:Type, e.g. tags:StringArray; docs/filters.md has the types.")

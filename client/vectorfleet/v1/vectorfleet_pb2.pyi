@@ -296,12 +296,14 @@ class GroupBy(_message.Message):
     def __init__(self, field: _Optional[str] = ..., size: _Optional[int] = ...) -> None: ...
 
 class SearchParams(_message.Message):
-    __slots__ = ("exact", "ef")
+    __slots__ = ("exact", "ef", "target_recall")
     EXACT_FIELD_NUMBER: _ClassVar[int]
     EF_FIELD_NUMBER: _ClassVar[int]
+    TARGET_RECALL_FIELD_NUMBER: _ClassVar[int]
     exact: bool
     ef: int
-    def __init__(self, exact: _Optional[bool] = ..., ef: _Optional[int] = ...) -> None: ...
+    target_recall: float
+    def __init__(self, exact: _Optional[bool] = ..., ef: _Optional[int] = ..., target_recall: _Optional[float] = ...) -> None: ...
 
 class SearchResponse(_message.Message):
     __slots__ = ("results", "session", "missing_shards", "indexes", "explanation")
@@ -338,7 +340,7 @@ class ShardExplanation(_message.Message):
     def __init__(self, shard: _Optional[int] = ..., node: _Optional[str] = ..., position: _Optional[int] = ..., wait_us: _Optional[int] = ..., batch_queries: _Optional[int] = ..., segments: _Optional[_Iterable[_Union[SegmentExplanation, _Mapping]]] = ..., rank_us: _Optional[int] = ..., gather_us: _Optional[int] = ...) -> None: ...
 
 class SegmentExplanation(_message.Message):
-    __slots__ = ("rows", "live", "allowed", "sealed", "index", "candidates", "filter_us", "engine_us")
+    __slots__ = ("rows", "live", "allowed", "sealed", "index", "candidates", "filter_us", "engine_us", "plan")
     ROWS_FIELD_NUMBER: _ClassVar[int]
     LIVE_FIELD_NUMBER: _ClassVar[int]
     ALLOWED_FIELD_NUMBER: _ClassVar[int]
@@ -347,6 +349,7 @@ class SegmentExplanation(_message.Message):
     CANDIDATES_FIELD_NUMBER: _ClassVar[int]
     FILTER_US_FIELD_NUMBER: _ClassVar[int]
     ENGINE_US_FIELD_NUMBER: _ClassVar[int]
+    PLAN_FIELD_NUMBER: _ClassVar[int]
     rows: int
     live: int
     allowed: int
@@ -355,7 +358,8 @@ class SegmentExplanation(_message.Message):
     candidates: int
     filter_us: int
     engine_us: int
-    def __init__(self, rows: _Optional[int] = ..., live: _Optional[int] = ..., allowed: _Optional[int] = ..., sealed: _Optional[bool] = ..., index: _Optional[str] = ..., candidates: _Optional[int] = ..., filter_us: _Optional[int] = ..., engine_us: _Optional[int] = ...) -> None: ...
+    plan: str
+    def __init__(self, rows: _Optional[int] = ..., live: _Optional[int] = ..., allowed: _Optional[int] = ..., sealed: _Optional[bool] = ..., index: _Optional[str] = ..., candidates: _Optional[int] = ..., filter_us: _Optional[int] = ..., engine_us: _Optional[int] = ..., plan: _Optional[str] = ...) -> None: ...
 
 class Hits(_message.Message):
     __slots__ = ("rows", "scores", "group_sizes", "groups")

@@ -103,6 +103,7 @@ def _explained(shard: int, position: int, waited: float, queries: int, trace: Sh
             candidates=block.candidates,
             filter_us=block.filter_ns // 1000,
             engine_us=block.engine_ns // 1000,
+            plan=block.plan,
         )
         for block in trace.blocks
     ]

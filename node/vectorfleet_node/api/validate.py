@@ -135,6 +135,7 @@ def search_of(request: pb.SearchRequest, schema: CollectionSchema) -> SearchSpec
         include_vectors=request.include_vectors,
         exact=request.params.exact,
         ef=request.params.ef,
+        target_recall=request.params.target_recall if request.params.HasField("target_recall") else None,
         min_score=request.min_score if request.HasField("min_score") else None,
     )
 

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from vectorfleet.schema import IndexKind
-from vectorfleet_node.engine.port import Ids
+from vectorfleet_node.engine.port import EngineTrace, Ids
 from vectorfleet_node.query.model import Floats, Hits, SearchResult, SearchSpec
 from vectorfleet_node.query.ranges import reaching
 from vectorfleet_node.query.rows import Places, allowed, gather, hits_between, keys_of
@@ -85,17 +85,19 @@ def _candidates(
         passing = block.live_rows if allow is None else int(np.count_nonzero(allow))
         filtered = perf_counter_ns()
         index = block.indexes[spec.vector]
-        candidates = 0
+        candidates, engine = 0, EngineTrace() if trace is not None else None
         if passing:
             indexes.add(index.kind)
             mask = None if passing == len(block.live) else block.live if allow is None else allow
-            scores, ids = index.search(spec.queries, min(spec.k, passing), allow=mask, options=spec.options)
+            scores, ids = index.search(
+                spec.queries, min(spec.k, passing), allow=mask, options=spec.options, trace=engine
+            )
             found.append((number, scores, ids))
             candidates = int(np.count_nonzero(ids >= 0))
-        if trace is not None:
-            times = filtered - began, perf_counter_ns() - filtered
-            rows, live = len(block.live), block.live_rows
-            trace.blocks.append(BlockTrace(rows, live, passing, block.sealed, index.kind, candidates, *times))
+        if trace is not None and engine is not None:
+            rows, live, found_at = len(block.live), block.live_rows, perf_counter_ns()
+            told = index.kind, candidates, filtered - began, found_at - filtered, engine.plan
+            trace.blocks.append(BlockTrace(rows, live, passing, block.sealed, *told))
     return found, indexes
 
 

@@ -12,7 +12,10 @@ from vectorfleet.schema import IndexKind
 
 @dataclass(frozen=True)
 class BlockTrace:
-    """One block. allowed: rows that live and pass the filter; with none it was not searched. Times in nanoseconds."""
+    """One block. allowed: rows that live and pass the filter; with none it was not searched. Times in nanoseconds.
+
+    plan: how its index looked, for humans.
+    """
 
     rows: int
     live: int
@@ -22,6 +25,7 @@ class BlockTrace:
     candidates: int
     filter_ns: int
     engine_ns: int
+    plan: str
 
 
 @dataclass

@@ -23,6 +23,7 @@ MAX_K: Final = 16_384
 MAX_HITS: Final = 1 << 20  # of one request
 MAX_VECTOR_BYTES: Final = 256 << 20  # of one answer
 MAX_EF: Final = 65_536
+MIN_TARGET_RECALL: Final = 0.5  # less saves nothing
 MAX_MAGNITUDE: Final = 65_504.0  # the largest fp16
 MIN_COSINE_COMPONENT: Final = 1e-15  # of the largest one: its square has to stay a normal float32
 DEFAULT_VECTOR: Final = "default"
@@ -40,14 +41,13 @@ def search_spec(
     include_vectors: bool = False,
     exact: bool = False,
     ef: int = 0,
+    target_recall: float | None = None,
     min_score: float | None = None,
 ) -> SearchSpec:
     """A search that can be run. `queries`: (n, dimensions) float32. Errors name the fields of SearchRequest."""
     chosen = vector_schema(schema, vector)
     if not 1 <= k <= MAX_K:
         raise InvalidQuery("k", f"k is {k}; it has to be from 1 to {MAX_K}")
-    if not 0 <= ef <= MAX_EF:
-        raise InvalidQuery("params.ef", f"ef is {ef}; it has to be from 0 (chosen from k) to {MAX_EF}")
     check_queries(chosen, queries)
     check_answer(schema, len(queries), k, include_vectors)
     return SearchSpec(
@@ -56,11 +56,25 @@ def search_spec(
         queries=np.ascontiguousarray(queries, np.float32),
         k=k,
         filter=compile_filter(filter_text, schema) if filter_text.strip() else None,
-        options=SearchOptions(exact=exact, ef=ef),
+        options=_options(exact, ef, target_recall),
         output_fields=resolve_output_fields(schema, output_fields),
         include_vectors=include_vectors,
         min_score=check_min_score(min_score),
     )
+
+
+def _options(exact: bool, ef: int, target_recall: float | None) -> SearchOptions:
+    if not 0 <= ef <= MAX_EF:
+        raise InvalidQuery("params.ef", f"ef is {ef}; it has to be from 0 (chosen from k) to {MAX_EF}")
+    if target_recall is None:
+        return SearchOptions(exact=exact, ef=ef)
+    if not MIN_TARGET_RECALL <= target_recall <= 1:
+        allowed = f"it has to be from {MIN_TARGET_RECALL} to 1 (exact)"
+        raise InvalidQuery("params.target_recall", f"target_recall is {target_recall:.4g}; {allowed}")
+    if exact or ef:
+        other = "exact" if exact else f"ef {ef}"
+        raise InvalidQuery("params.target_recall", f"target_recall and {other} do not go together: give one of them")
+    return SearchOptions(target_recall=round(target_recall, 4))  # it came as a float32
 
 
 def check_answer(schema: CollectionSchema, queries: int, k: int, include_vectors: bool) -> None:

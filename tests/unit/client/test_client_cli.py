@@ -210,14 +210,14 @@ def test_an_explanation_is_a_table_with_a_line_per_segment(
 ) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     segments = (
-        SegmentExplanation(1000, 990, 250, True, "HNSW", 10, 20, 300),
+        SegmentExplanation(1000, 990, 250, True, "HNSW", 10, 20, 300, "graph, ef 283"),
         SegmentExplanation(40, 40, 0, False, "Exact", 0, 5, 0),
     )
     print_explanation([ShardExplanation(3, "n1", 1234, 7, 2, segments, 9, 11)])
     lines = capsys.readouterr().out.splitlines()
-    first, second = [line.split() for line in lines if "HNSW" in line or "Exact" in line]
-    assert first == ["sealed", "1,000", "990", "250", "HNSW", "10", "20", "300"]
-    assert second == ["growing", "40", "40", "0", "Exact", "0", "5", "0"]
+    first, second = [line.split() for line in lines if "sealed" in line or "growing" in line]
+    assert first == ["sealed", "1,000", "990", "250", "graph,", "ef", "283", "10", "20", "300"]
+    assert second == ["growing", "40", "40", "0", "not", "searched", "0", "5", "0"]
     told = " ".join(" ".join(lines).split())
     assert "shard 3 on n1 at position 1234, queries in the call: 2" in told
     assert "waited 7 µs, ranked in 9 µs, rows read in 11 µs" in told

@@ -136,7 +136,8 @@ def test_groups_come_with_their_values_and_best_rows(loaded: Client) -> None:
 
 def test_many_queries_with_a_large_k_travel_as_several_requests() -> None:
     options = {"vector": "", "filter": "", "output_fields": (), "consistency": None, "max_staleness": 0.0}
-    more = {"allow_partial": False, "exact": False, "ef": 0, "min_score": None, "group_by": "", "explain": False}
+    more = {"allow_partial": False, "exact": False, "ef": 0, "target_recall": None, "min_score": None}
+    more |= {"group_by": "", "explain": False}
     queries = np.ones((1000, 64), np.float32)
     for k, size, vectors in ((16_384, 1, False), (100, 40, False), (1000, 1, True), (1, 1, False)):
         call = search(Session(), "things", queries, k=k, include_vectors=vectors, group_size=size, **options, **more)  # type: ignore[arg-type]

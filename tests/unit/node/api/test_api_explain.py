@@ -26,6 +26,7 @@ async def test_every_shard_tells_where_and_how_it_was_searched(three: RealFleet)
     assert sum(segment.live for segment in segments) == len(KEYS)
     assert sum(segment.allowed for segment in segments) == len(KEYS) / 3
     assert {segment.index for segment in segments} == {"Exact"}
+    assert all(segment.plan == f"scan of {segment.allowed} allowed rows" for segment in segments if segment.allowed)
     assert {told.batch_queries for told in found.explanation} == {2}
 
 
@@ -53,3 +54,4 @@ async def test_the_client_gives_the_explanation_as_values(one: RealFleet) -> Non
     segments = [segment for told in result.explanation for segment in told.segments]
     assert sum(segment.rows for segment in segments) == len(KEYS)
     assert not any(segment.sealed for segment in segments)
+    assert [segment.plan for segment in segments] == [f"scan of {segment.rows} rows" for segment in segments]

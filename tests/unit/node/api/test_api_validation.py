@@ -120,6 +120,7 @@ BAD_SEARCHES: list[tuple[str, str, dict[str, object]]] = [
     ("filter", "column", {"filter": "lang =="}),
     ("filter", "nope", {"filter": 'nope == "x"'}),
     ("params.ef", "65536", {"params": pb.SearchParams(ef=70000)}),
+    ("params.target_recall", "0.5 to 1", {"params": pb.SearchParams(target_recall=0)}),
 ]
 
 

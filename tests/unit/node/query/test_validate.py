@@ -7,6 +7,7 @@ import pytest
 from views import schema
 
 from vectorfleet.schema import CollectionSchema, Metric
+from vectorfleet_node.engine.port import SearchOptions
 from vectorfleet_node.query.errors import FilterError, InvalidQuery
 from vectorfleet_node.query.validate import check_vectors, resolve_output_fields, search_spec
 
@@ -28,6 +29,11 @@ def test_a_good_search_is_resolved() -> None:
     assert (spec.options.ef, spec.options.exact, spec.filter) == (77, True, None)
 
 
+def test_a_target_recall_is_what_the_caller_wrote_though_it_travels_as_a_float32() -> None:
+    spec = search_spec(COLLECTION, vector="", queries=GOOD, k=3, target_recall=float(np.float32(0.99)))
+    assert spec.options == SearchOptions(target_recall=0.99)
+
+
 @pytest.mark.parametrize("blank", ["", "  \n"])
 def test_a_blank_filter_is_none(blank: str) -> None:
     assert search_spec(COLLECTION, vector="", queries=GOOD, k=3, filter_text=blank).filter is None
@@ -40,6 +46,11 @@ def test_a_blank_filter_is_none(blank: str) -> None:
         ({"k": 0}, "k", "k is 0; it has to be from 1 to 16384"),
         ({"k": 16_385}, "k", "k is 16385"),
         ({"ef": 65_537}, "params.ef", "ef is 65537; it has to be from 0 (chosen from k) to 65536"),
+        ({"target_recall": 0.4}, "params.target_recall", "target_recall is 0.4; it has to be from 0.5 to 1 (exact)"),
+        ({"target_recall": 1.01}, "params.target_recall", "target_recall is 1.01; it has to be from 0.5 to 1 (exact)"),
+        ({"target_recall": float("nan")}, "params.target_recall", "target_recall is nan"),
+        ({"target_recall": 0.9, "ef": 7}, "params.target_recall", "target_recall and ef 7 do not go together"),
+        ({"target_recall": 1, "exact": True}, "params.target_recall", "target_recall and exact do not go together"),
         ({"queries": GOOD[:0]}, "queries", "at least one"),
         ({"queries": GOOD[:, :3]}, "queries", "query 0 has 3 dimensions; vector default has 4"),
         ({"queries": spoiled(float("nan"))}, "queries", "query 1 has nan at component 2"),
