@@ -187,8 +187,32 @@ class Metrics:
             ["kind"],
             registry=self.registry,
         )
+        self.reindex_bytes = Counter(
+            "vectorfleet_node_reindex_bytes_total",
+            "Index files written for segments whose index was of another kind than wanted",
+            registry=self.registry,
+        )
+        self._define_builds()
+
+    def _define_builds(self) -> None:
+        """Indexes, and the processes that build the large ones."""
         self.index_builds = Counter(
-            "vectorfleet_node_index_builds_total", "Indexes built by this process", registry=self.registry
+            "vectorfleet_node_index_builds_total", "Indexes made by this node", registry=self.registry
+        )
+        self.index_builds_running = Gauge(
+            "vectorfleet_node_index_builds_running", "Processes that build an index", registry=self.registry
+        )
+        self.index_build_outcomes = Counter(
+            "vectorfleet_node_index_build_outcomes_total",
+            "Builds in a process of their own that ended: built, resumed, reused, cancelled or failed",
+            ["outcome"],
+            registry=self.registry,
+        )
+        self.index_build_seconds = Histogram(
+            "vectorfleet_node_index_build_seconds",
+            "Duration of builds in a process of their own",
+            buckets=(1, 3, 10, 30, 100, 300, 1000, 3000, 10000),
+            registry=self.registry,
         )
         self.index_loads = Counter(
             "vectorfleet_node_index_loads_total", "Indexes loaded from artefacts", registry=self.registry

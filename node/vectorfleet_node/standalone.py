@@ -128,9 +128,9 @@ def locked(data: Path) -> Iterator[None]:
 
 
 def _forget_others(cache: Path, uids: set[str]) -> None:
-    """Removes what is kept of collections whose folders are gone."""
+    """Removes what is kept of collections whose folders are gone. What begins with a dot is of all collections."""
     for path in cache.glob("*"):
-        if path.name not in uids:
+        if path.name not in uids and not path.name.startswith("."):
             shutil.rmtree(path, ignore_errors=True)
 
 

@@ -21,6 +21,7 @@ from vectorfleet_node.api.host import Environment, HostedShard
 from vectorfleet_node.api.node import Node
 from vectorfleet_node.api.peers import Peers
 from vectorfleet_node.api.supervision import Identity
+from vectorfleet_node.engine.builder.engine import BuildEnd, BuildObserver, ProcessEngine
 from vectorfleet_node.engine.cpu import CpuEngine
 from vectorfleet_node.engine.port import Engine
 from vectorfleet_node.metrics import Metrics
@@ -98,7 +99,7 @@ class Assembly:
         """A node that has not started, and its metrics."""
         budget = CacheBudget(self.upkeep.cache_bytes)
         metrics = Metrics(lambda: node.reports(), budget, lambda: node.admission.waiting)
-        engine = CpuEngine(self.build_threads)
+        engine = ProcessEngine(CpuEngine(self.build_threads), self.cache, _builds(metrics))
         environment = Environment(
             node=self.identity.node,
             cache=self.cache,
@@ -164,6 +165,7 @@ class Assembly:
                 refused=lambda reason: metrics.writes_refused.labels(reason).inc(),
                 flushed=metrics.flush_bytes.inc,
                 compacted=compacted,
+                reindexed=metrics.reindex_bytes.inc,
                 collected=lambda kind, count: metrics.collected_objects.labels(kind).inc(count),
             ),
             budget=budget,
@@ -178,6 +180,21 @@ def _searches(metrics: Metrics) -> SearchObserver:
             metrics.search_wait_seconds.observe(seconds)
 
     return SearchObserver(lambda reason: metrics.searches_shed.labels(reason).inc(), started)
+
+
+def _builds(metrics: Metrics) -> BuildObserver:
+    def ended(build: BuildEnd) -> None:
+        metrics.index_builds_running.dec()
+        metrics.index_build_outcomes.labels(build.outcome).inc()
+        metrics.index_build_seconds.observe(build.seconds)
+        log = logs.logger().bind(kind=build.kind.value, rows=build.rows, dimensions=build.dimensions)
+        told = {"outcome": build.outcome, "seconds": round(build.seconds, 1), "resumed_rows": build.resumed}
+        if build.outcome == "failed":
+            log.warning("index build", problem=build.problem, **told)
+        else:
+            log.info("index build", **told)
+
+    return BuildObserver(metrics.index_builds_running.inc, ended)
 
 
 async def _adopt(store: Store, topology: CollectionTopology) -> CollectionDescriptor:

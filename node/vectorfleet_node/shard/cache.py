@@ -11,10 +11,11 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from vectorfleet.schema import CollectionSchema
-from vectorfleet_node.engine.port import Engine
+from vectorfleet_node.engine.port import BuildFailed, Engine
 from vectorfleet_node.shard.blocks import Segment
 from vectorfleet_node.shard.budget import DAMAGED, CacheBudget
 from vectorfleet_node.shard.checks import RottenCallback
@@ -46,6 +47,7 @@ class SegmentCache:
         self._budget = budget or CacheBudget()
         self._observer = observer
         self.read_rotten: RottenCallback = lambda _, __: None
+        self._closed = False
         self._made: set[str] = set()  # files made here that no manifest names yet
         self._busy: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)  # two who fetch a file take turns
         self._store = store
@@ -63,7 +65,8 @@ class SegmentCache:
         await self._budget.found(await asyncio.to_thread(_sweep, self.folder))
 
     def close(self) -> None:
-        """The shard is served no more: its files are somebody else's to count."""
+        """The shard is served no more: its files are somebody else's to count, and no index is built for it."""
+        self._closed = True
         self._budget.forget(self.folder)
 
     async def reserve(self, manifest: Manifest) -> None:
@@ -84,10 +87,19 @@ class SegmentCache:
         lost = frozenset([index.file.name for index in entry.indexes.values() if not await self._has(index.file)])
         try:
             opened = await asyncio.to_thread(
-                open_segment, self.folder, entry, self._collection, self._engine, self.found_rotten, lost
+                open_segment,
+                self.folder,
+                entry,
+                self._collection,
+                self._engine,
+                self.found_rotten,
+                lost,
+                lambda: self._closed,
             )
         except OSError as error:
             raise StorageError(f"{entry.rows.name} cannot be opened in {self.folder}: {error.strerror}") from error
+        except BuildFailed as error:
+            raise StorageError(f"{entry.rows.name} cannot be opened: {error}") from None
         for index in entry.indexes.values():
             (self._observer.index_built if index.file.name in lost else self._observer.index_loaded)()
         return opened
@@ -208,6 +220,7 @@ def _sweep(folder: Path) -> dict[Path, int]:
         if path.name.startswith(".") or path.suffix == ".tmp":
             path.unlink(missing_ok=True)
         else:
-            status = path.stat()
-            files.append((status.st_mtime_ns, path, status.st_size))
+            with suppress(FileNotFoundError):  # another replica with this folder has deleted it since
+                status = path.stat()
+                files.append((status.st_mtime_ns, path, status.st_size))
     return {path: size for _, path, size in sorted(files)}

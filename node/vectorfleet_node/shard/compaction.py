@@ -1,28 +1,32 @@
 """Compaction: which segments to write anew as one, and the job that does so beside flushes, writes and searches.
 
 A `Compactor` runs one job at a time for a reign; `publisher` takes the finished one into the next manifest it
-publishes. Rows keep their sequences, and only neighbours are merged, so sequences stay ascending within and between
-segments. The trap is time: rows are superseded while a job runs. Its output has every row that was live at its
-beginning; which of them are live now is asked of its inputs when the manifest is made, never of the job.
+publishes. Where nothing is to be merged it builds indexes that are of another kind than wanted (`reindexing`). Rows
+keep their sequences, and only neighbours are merged, so sequences stay ascending within and between segments. The trap
+is time: rows are superseded while a job runs. Its output has every row that was live at its beginning; which of them
+are live now is asked of its inputs when the manifest is made, never of the job.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import Final
+from typing import Any, Final
 
+from vectorfleet_node.engine.port import BuildCancelled, BuildFailed
 from vectorfleet_node.shard.blocks import BlockPart, Segment
 from vectorfleet_node.shard.cache import SegmentCache
 from vectorfleet_node.shard.port import NotApplied, Rotten
 from vectorfleet_node.shard.publisher import Publisher, keep_trying
+from vectorfleet_node.shard.reindexing import next_segment, outdated, reindex
 from vectorfleet_node.shard.rowhash import to_hex, total
 from vectorfleet_node.shard.seal import Merge
 from vectorfleet_node.shard.settings import Observer, ShardSettings
 from vectorfleet_node.shard.state import ShardState
-from vectorfleet_node.shard.writing import SegmentWriter
+from vectorfleet_node.shard.writing import SegmentWriter, Work
 from vectorfleet_node.storage.log import Sleep
 from vectorfleet_node.storage.store import DataLoss, StorageError, StoreFull
 
@@ -73,33 +77,28 @@ def size_of(part: BlockPart) -> Size:
     return Size(stored, stored * part.block.live_rows // part.entry.count)
 
 
-def merge(parts: Sequence[BlockPart], writer: SegmentWriter, ended: Callable[[], bool]) -> Merge:
+def merge(parts: Sequence[BlockPart], writer: SegmentWriter, work: Work) -> Merge:
     """Writes the live rows of `parts` as one segment. Slow: run it in a thread.
 
     DataLoss when the files do not hold exactly those rows, Rotten when an input's bytes are damaged, NotApplied when
-    the reign has ended meanwhile; no file is left then.
+    the reign ended meanwhile; BuildFailed. Nothing is left on the disk in these cases.
     """
     inputs = frozenset(part.entry.rows.name for part in parts if part.entry is not None)
     if not any(part.block.live_rows for part in parts):
-        return Merge(inputs, None)
-    output = writer.write(parts)
+        return Merge(inputs, None, ())
+    output = writer.write(parts, work)
+    files = tuple(output.entry.files())
     found, expected = writer.row_hash(output.entry), total(output.content.hashes)
-    if ended() or (found != expected).any():
-        discard(output, writer)
-        if ended():
+    if work.cancelled() or (found != expected).any():
+        writer.discard(files)
+        if work.cancelled():
             raise NotApplied("the reign ended while segments were merged")
         raise DataLoss(f"a merged segment holds rows with hash {to_hex(found)}; its inputs have {to_hex(expected)}")
-    return Merge(inputs, output)
-
-
-def discard(output: Segment, writer: SegmentWriter) -> None:
-    """Deletes the local files of an output that is not wanted."""
-    for file in output.entry.files():
-        (writer.folder / file.name).unlink(missing_ok=True)
+    return Merge(inputs, output, files)
 
 
 class Compactor:
-    """Merges for one reign. doing: what it does now, for humans; empty when nothing.
+    """Merges and reindexes for one reign.
 
     room: bytes that the store has room for, None: no limit is known. abandoned: told the names of files that no
     manifest will name. complain: told what is wrong, "" when all is well.
@@ -120,7 +119,8 @@ class Compactor:
         abandoned: Callable[[Iterable[str]], None],
         complain: Callable[[str], None],
     ) -> None:
-        self.doing = ""
+        self._doing = ""
+        self._stage = ""  # of what it does
         self._state = state
         self._cache = cache
         self._writer = writer
@@ -134,6 +134,11 @@ class Compactor:
         self._complain = complain
         self._turn = asyncio.Lock()
 
+    @property
+    def doing(self) -> str:
+        """What it does now, for humans; empty when nothing."""
+        return self._doing and self._doing + self._stage
+
     async def run(self) -> None:
         """Merges whenever there is something to merge, until the reign ends."""
         while not self._ended():
@@ -141,19 +146,21 @@ class Compactor:
             try:
                 await self.settle()
             except (StorageError, Rotten) as error:
-                self._complain(f"segments are not merged: {error}")
+                self._complain(f"segments are not merged or indexed: {error}")
                 await self._sleep(_RETRY)
             else:
                 self._complain("")
 
     async def settle(self) -> None:
-        """Merges until nothing is left to merge. Raises a StorageError, Rotten, or NotApplied at a reign's end."""
+        """Works until nothing is left to be done. Raises a StorageError, Rotten, or NotApplied at a reign's end."""
         while not self._ended():
             async with self._turn:
-                names = self._next()
-                if names is None:
+                if (names := self._next()) is not None:
+                    await self._merge(names)
+                elif (segment := self._outdated()) is not None:
+                    await self._reindex(segment)
+                else:
                     return
-                await self._run(names)
 
     async def rewrite(self, name: str) -> None:
         """Writes a segment anew from the files that are mapped here, whatever became of those in the store.
@@ -162,7 +169,7 @@ class Compactor:
         as `settle`.
         """
         async with self._turn:
-            await self._run(frozenset([name]))
+            await self._merge(frozenset([name]))
 
     def _next(self) -> frozenset[str] | None:
         if not self._settings.compact_bytes:
@@ -173,43 +180,87 @@ class Compactor:
             return None
         return frozenset(part.entry.rows.name for part in sealed[chosen.start : chosen.stop] if part.entry is not None)
 
-    async def _run(self, names: frozenset[str]) -> None:
-        parts = [part for part in self._state.snapshot().parts if part.entry and part.entry.rows.name in names]
+    def _outdated(self) -> Segment | None:
+        return next_segment(self._state.layout.segments, self._writer) if self._settings.compact_bytes else None
+
+    async def _merge(self, names: frozenset[str]) -> None:
+        parts = self._parts(names)
         if not parts:
             return
-        live = sum(size_of(part).live for part in parts)
-        self.doing = f"writing {len(parts)} segments as one of about {live} bytes"
+        size = sum(size_of(part).live for part in parts)
+        rows = sum(part.block.live_rows for part in parts)
+        with self._telling(f"writing {len(parts)} segments as one of about {size} bytes"):
+            async with self._turn_to_build(rows):
+                await self._require_room(size)
+                merged = await self._in_thread(merge, self._parts(names))
+            await self._put(merged, self._observer.compacted)
+
+    async def _reindex(self, segment: Segment) -> None:
+        name, rows = segment.entry.rows.name, segment.entry.count
+        size = sum(segment.entry.vectors[vector].size for vector in outdated(segment, self._writer))
+        with self._telling(f"building an index over the {rows} rows of {name}"):
+            async with self._turn_to_build(rows):
+                await self._require_room(size)
+                current = next((held for held in self._state.layout.segments if held.entry.rows.name == name), None)
+                if current is None:
+                    return
+                built = await self._in_thread(reindex, current)
+            await self._put(built, self._observer.reindexed)
+
+    def _parts(self, names: frozenset[str]) -> list[BlockPart]:
+        """Those segments as they are now, also after a wait for somebody else's build."""
+        return [part for part in self._state.snapshot().parts if part.entry and part.entry.rows.name in names]
+
+    @contextmanager
+    def _telling(self, doing: str) -> Iterator[None]:
+        self._doing = doing
         try:
-            await self._require_room(live)
-            try:
-                merged = await asyncio.to_thread(merge, parts, self._writer, self._ended)
-            except OSError as error:
-                raise StoreFull(f"cannot write segment files into {self._writer.folder}: {error}") from None
-            await self._put(merged)
+            yield
         finally:
-            self.doing = ""
+            self._doing = self._stage = ""
+
+    @asynccontextmanager
+    async def _turn_to_build(self, rows: int) -> AsyncIterator[None]:
+        """Waits until this node may build the indexes of a segment of so many rows."""
+        self._stage = ", waits for another build on this node"
+        async with self._writer.engine.turn(self._writer.builds(rows)):
+            self._stage = ""
+            yield
+            self._stage = ""
+
+    def _progress(self, done: int, rows: int) -> None:
+        self._stage = f", {100 * done // rows} % of an index built"
+
+    async def _in_thread(self, job: Callable[[Any, SegmentWriter, Work], Merge], what: object) -> Merge:
+        try:
+            return await asyncio.to_thread(job, what, self._writer, Work(self._ended, self._progress))
+        except BuildCancelled:
+            raise NotApplied("the reign ended while an index was built") from None
+        except BuildFailed as error:
+            raise StorageError(str(error)) from None
+        except OSError as error:
+            raise StoreFull(f"cannot write segment files into {self._writer.folder}: {error}") from None
 
     async def _require_room(self, size: int) -> None:
         """CacheFull or StoreFull when the output does not fit; half of the reserve is left to flushes."""
         await self._cache.require(size)
         room = await self._room()
         if room is not None and room < size + self._settings.reserve_bytes // 2:
-            raise StoreFull(f"{size} bytes are needed to merge segments, {room} are free in the store's volume")
+            raise StoreFull(f"{size} bytes are needed to write segments anew, {room} are free in the store's volume")
 
-    async def _put(self, merged: Merge) -> None:
+    async def _put(self, made: Merge, told: Callable[[int], None]) -> None:
         """Into the store, then into a manifest."""
-        files = merged.output.entry.files() if merged.output else []
+        files = made.new_files
         counts = False
         try:
             await keep_trying(lambda: self._cache.upload(files), self._ended, self._sleep, self._complain)
             self._complain("")
-            self._observer.compacted(sum(file.size for file in files))
-            await self._publisher.take_in(merged)
+            told(sum(file.size for file in files))
+            await self._publisher.take_in(made)
             counts = True
         finally:
             # Also when it counts: if all its rows have died meanwhile, the manifest leaves it out.
             self._abandoned([file.name for file in files])
             if not counts:
-                if merged.output is not None:
-                    discard(merged.output, self._writer)
+                self._writer.discard(files)
                 self._cache.give_up(files)

@@ -76,7 +76,9 @@ class Healer:
         segment = _named(state, name)
         try:
             if segment is not None:
-                state.replace(await self._cache.open(segment.entry))
+                good = await self._cache.open(segment.entry)
+                if not state.replace(good) and _named(self._state(), name) is not None:
+                    return  # reindexed meanwhile: it may still be read from the bad file
             self._sick.pop(name, None)
         except DataLoss as error:
             self._sick[name] = str(error)

@@ -100,8 +100,8 @@ class Layout:
         self._killed = [(record, sequences) for record, sequences in self._killed if record > position]
         self._killed_rows = sum(len(sequences) for _, sequences in self._killed)
         # What is in use stays: it may have been replaced by good copies since the caller took hold of it.
-        known = {sealed.segment.entry.rows.name: sealed.segment for sealed in self._sealed}
-        fresh = [known.get(segment.entry.rows.name, segment).with_entry(segment.entry) for segment in segments]
+        known = {sealed.segment.entry.names(): sealed.segment for sealed in self._sealed}
+        fresh = [known.get(segment.entry.names(), segment).with_entry(segment.entry) for segment in segments]
         self._sealed = [SealedRows(segment, segment.entry.live_mask()) for segment in fresh]
         for _, sequences in self._killed:
             for sealed in self._sealed:
@@ -111,11 +111,13 @@ class Layout:
         self._growing = [chunk for chunk in self._growing if chunk.rows]
         self.position, self.requests = position, requests
 
-    def replace(self, segment: Segment) -> None:
-        """Puts good copies of a segment's files in the place of rotten ones, if it is still in use."""
-        for number, sealed in enumerate(self._sealed):
-            if sealed.segment.entry.rows.name == segment.entry.rows.name:
-                self._sealed[number] = SealedRows(segment.with_entry(sealed.segment.entry), sealed.live)
+    def replace(self, segment: Segment) -> bool:
+        """Puts good copies of a segment's files in the place of rotten ones; whether exactly these are still in use."""
+        held = [n for n, sealed in enumerate(self._sealed) if sealed.segment.entry.names() == segment.entry.names()]
+        for number in held:
+            sealed = self._sealed[number]
+            self._sealed[number] = SealedRows(segment.with_entry(sealed.segment.entry), sealed.live)
+        return bool(held)
 
     def parts(self) -> tuple[BlockPart, ...]:
         """All blocks as they are now, oldest rows first."""

@@ -100,10 +100,10 @@ class Loader:
     async def open(self, manifest: Manifest, held: tuple[Segment, ...]) -> tuple[Segment, ...]:
         """The manifest's segments; those already held are not opened again. CacheFull when they do not fit here."""
         await self._cache.reserve(manifest)
-        known = {segment.entry.rows.name: segment for segment in held}
+        known = {segment.entry.names(): segment for segment in held}
         opened = []
         for entry in manifest.segments:
-            same = known.get(entry.rows.name)
+            same = known.get(entry.names())
             opened.append(same.with_entry(entry) if same else await self._cache.open(entry))
         return tuple(opened)
 

@@ -6,19 +6,20 @@ decides with, are checked here once more. The trap is time: a field may be young
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
 
 from vectorfleet.schema import CollectionSchema, VectorSchema
-from vectorfleet_node.engine.port import Engine, Index
+from vectorfleet_node.engine.port import BuildJob, Engine, Index
 from vectorfleet_node.shard.batch import KEY_COLUMN, arrow_schema, field_column
 from vectorfleet_node.shard.blocks import Segment
 from vectorfleet_node.shard.checks import RottenCallback, SegmentFiles
 from vectorfleet_node.storage import segment
 from vectorfleet_node.storage.checked import CheckedFile
-from vectorfleet_node.storage.manifest import FileEntry, SegmentEntry
+from vectorfleet_node.storage.manifest import FileEntry, IndexEntry, SegmentEntry
 from vectorfleet_node.storage.store import DataLoss
 
 
@@ -29,6 +30,7 @@ def open_segment(
     engine: Engine,
     rotten: RottenCallback,
     lost: frozenset[str] = frozenset(),
+    cancelled: Callable[[], bool] = lambda: False,
 ) -> Segment:
     """The segment, its large files memory-mapped. Slow: call it in a thread.
 
@@ -45,8 +47,12 @@ def open_segment(
             raise DataLoss(f"segment {entry.rows.name} has no vector {vector.name}")
         files[vector.name] = CheckedFile.open(folder / entry.vectors[vector.name].name)
         vectors[vector.name] = segment.map_vectors(files[vector.name], entry.count, vector.dimensions)
-        make = _build_index if entry.indexes[vector.name].file.name in lost else _open_index
-        indexes[vector.name] = make(folder, entry, vector, vectors[vector.name], engine)
+        index = entry.indexes[vector.name]
+        if index.file.name in lost:
+            job = BuildJob(folder / entry.vectors[vector.name].name, cancelled)
+            indexes[vector.name] = _build_index(folder, index, vector, vectors[vector.name], engine, job)
+        else:
+            indexes[vector.name] = open_index(folder, index, vector, vectors[vector.name], engine)
     rows = conform(content.rows, collection, entry.rows.name)
     return Segment(
         entry, replace(content, rows=rows), vectors, indexes, SegmentFiles(rows_file, rows, files, rotten), lost
@@ -74,10 +80,10 @@ def conform(rows: pa.Table, collection: CollectionSchema, name: str) -> pa.Table
     return pa.table(columns)
 
 
-def _open_index(
-    folder: Path, entry: SegmentEntry, vector: VectorSchema, vectors: segment.Vectors, engine: Engine
+def open_index(
+    folder: Path, index: IndexEntry, vector: VectorSchema, vectors: segment.Vectors, engine: Engine
 ) -> Index:
-    index = entry.indexes[vector.name]
+    """An index over vectors that are open. DataLoss when it is damaged or is none."""
     path = folder / index.file.name
     file = CheckedFile.open(path)
     file.verify_all()
@@ -88,11 +94,11 @@ def _open_index(
 
 
 def _build_index(
-    folder: Path, entry: SegmentEntry, vector: VectorSchema, vectors: segment.Vectors, engine: Engine
+    folder: Path, index: IndexEntry, vector: VectorSchema, vectors: segment.Vectors, engine: Engine, job: BuildJob
 ) -> Index:
-    index = entry.indexes[vector.name]
     artefact = folder / f"{index.file.name}.tmp"
     try:
-        return engine.build(index.kind, vectors, vector.metric, artefact)  # maps it: the name is not needed any more
+        # It maps the artefact: the name is not needed any more.
+        return engine.build(index.kind, vectors, vector.metric, artefact, job)
     finally:
         artefact.unlink(missing_ok=True)

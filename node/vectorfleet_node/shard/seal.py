@@ -22,10 +22,15 @@ from vectorfleet_node.storage.store import DataLoss
 
 @dataclass(frozen=True)
 class Merge:
-    """A finished merge. inputs: names of the merged segments' rows files. output: None when no row of them was live."""
+    """A finished merge. inputs: names of the merged segments' rows files. output: None when no row of them was live.
+
+    new_files: what was written for it. A segment whose index alone was built anew keeps its other files: it is the
+    merge of itself.
+    """
 
     inputs: frozenset[str]
     output: Segment | None
+    new_files: tuple[FileEntry, ...]
 
 
 @dataclass(frozen=True)

@@ -52,6 +52,7 @@ class Observer:
     refused: a write that was not let in, and why: memory, queue, store or volume.
     flushed, compacted: bytes of new segment files, once for each flush or merge. (flushed + compacted) / flushed is the
     write amplification.
+    reindexed: bytes of new index files, once for each segment whose index was built anew.
     collected: how many objects of a kind (log, manifest, segment, boundary) garbage collection deleted.
     """
 
@@ -63,6 +64,7 @@ class Observer:
     refused: Callable[[str], None] = _ignore_reason
     flushed: Callable[[int], None] = _ignore_bytes
     compacted: Callable[[int], None] = _ignore_bytes
+    reindexed: Callable[[int], None] = _ignore_bytes
     collected: Callable[[str, int], None] = _ignore_objects
 
 

@@ -155,10 +155,10 @@ class ShardState:
         self._snapshot = None
         self.installed()
 
-    def replace(self, segment: Segment) -> None:
-        """Reads a segment's rows from other copies of its files from now on. Changes no answer."""
-        self.layout.replace(segment)
+    def replace(self, segment: Segment) -> bool:
+        """Reads a segment's rows from other copies of its files from now on, if it is in use. Changes no answer."""
         self._snapshot = None
+        return self.layout.replace(segment)
 
     def prepare(self, record: Record) -> None:
         """Decodes and hashes a record's rows while it is on its way to the log, for `apply`. Safe in any thread.

@@ -6,7 +6,7 @@ names when they are complete, so what a crash leaves is a `.tmp` file or an obje
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -16,7 +16,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from vectorfleet.schema import CollectionSchema, VectorSchema
-from vectorfleet_node.engine.port import Engine
+from vectorfleet_node.engine.port import Build, BuildJob, Engine
 from vectorfleet_node.shard.blocks import BlockPart, Segment
 from vectorfleet_node.shard.checks import RottenCallback
 from vectorfleet_node.shard.opening import open_segment
@@ -30,6 +30,14 @@ from vectorfleet_node.storage.segment import KEY, FileKind, SegmentRows
 
 _PIECE_ROWS: Final = 4096
 _Kept = Sequence[tuple[BlockPart, NDArray[np.int64]]]  # parts, and which of their rows
+
+
+@dataclass(frozen=True)
+class Work:
+    """A job in a thread. cancelled: whether nobody waits for it any more. progress: told (rows indexed, of so many)."""
+
+    cancelled: Callable[[], bool] = lambda: False
+    progress: Callable[[int, int], None] = lambda _, __: None
 
 
 @dataclass(frozen=True)
@@ -48,9 +56,10 @@ class SegmentWriter:
     index_built: Callable[[], None]
     rotten: RottenCallback
 
-    def write(self, parts: Sequence[BlockPart]) -> Segment:
+    def write(self, parts: Sequence[BlockPart], work: Work | None = None) -> Segment:
         """A segment of the live rows of `parts`, oldest first; at least one must be live. OSError of the disk.
 
+        work: whose indexes may take long, BuildFailed; None: somebody waits, so indexes are quick ones.
         Rotten when a row to be written is in a bad block.
         """
         kept = [(part, np.flatnonzero(part.block.live)) for part in parts]
@@ -69,14 +78,36 @@ class SegmentWriter:
             made.append(rows_file)
             vectors, indexes = {}, {}
             for schema in self.collection.vectors:
-                vectors[schema.name], indexes[schema.name] = self._vectors(schema, kept, made)
+                vectors[schema.name], indexes[schema.name] = self._vectors(schema, kept, made, work)
             entry = SegmentEntry(count=len(content.sequences), rows=rows_file, vectors=vectors, indexes=indexes)
             return open_segment(self.folder, entry, self.collection, self.engine, self.rotten)
         except BaseException:
             # A build that fails is tried again and again: what each attempt left would fill the disk.
-            for file in made:
-                (self.folder / file.name).unlink(missing_ok=True)
+            self.discard(made)
             raise
+
+    def discard(self, files: Iterable[FileEntry]) -> None:
+        """Deletes files of the folder that nobody wants."""
+        for file in files:
+            (self.folder / file.name).unlink(missing_ok=True)
+
+    def builds(self, rows: int) -> list[Build]:
+        """The indexes, in the order of the schema's vectors, that a segment of so many rows is to have in the end."""
+        kinds = index_kinds(self.format)
+        return [
+            Build(self.engine.choose(schema, rows, kinds).kind, rows, schema.dimensions)
+            for schema in self.collection.vectors
+        ]
+
+    def index(self, schema: VectorSchema, vectors: FileEntry, rows: int, work: Work | None) -> IndexEntry:
+        """An index over a vectors file of the folder; see `write`."""
+        path = self.folder / vectors.name
+        raw = segment.map_vectors(CheckedFile.open(path), rows, schema.dimensions)
+        kind = self.engine.choose(schema, rows, index_kinds(self.format), quick=work is None).kind
+        job = None if work is None else BuildJob(path, work.cancelled, work.progress)
+        artefact = self._file("index", lambda to: self.engine.build(kind, raw, schema.metric, to, job))
+        self.index_built()
+        return IndexEntry(kind=kind, file=artefact)
 
     def row_hash(self, entry: SegmentEntry) -> Hashes:
         """(4,) uint64: the sum of the row hashes of a segment, computed anew from the bytes on disk."""
@@ -97,17 +128,15 @@ class SegmentWriter:
         file = self._file("requests", lambda path: segment.write_requests(path, requests))
         return RequestsEntry(through=through, count=len(requests), file=file)
 
-    def _vectors(self, schema: VectorSchema, kept: _Kept, made: list[FileEntry]) -> tuple[FileEntry, IndexEntry]:
+    def _vectors(
+        self, schema: VectorSchema, kept: _Kept, made: list[FileEntry], work: Work | None
+    ) -> tuple[FileEntry, IndexEntry]:
         """The files of one named vector; what is finished is added to `made`."""
         file = self._file("vectors", lambda path: segment.write_vectors(path, _pieces(kept, schema.name)))
         made.append(file)
-        count = sum(len(rows) for _, rows in kept)
-        raw = segment.map_vectors(CheckedFile.open(self.folder / file.name), count, schema.dimensions)
-        kind = self.engine.choose(schema, count, index_kinds(self.format)).kind
-        artefact = self._file("index", lambda path: self.engine.build(kind, raw, schema.metric, path))
-        made.append(artefact)
-        self.index_built()
-        return file, IndexEntry(kind=kind, file=artefact)
+        index = self.index(schema, file, sum(len(rows) for _, rows in kept), work)
+        made.append(index.file)
+        return file, index
 
     def _file(self, kind: FileKind, write: Callable[[Path], object]) -> FileEntry:
         temporary = self.folder / f"{self.new_id()}.tmp"

@@ -69,6 +69,10 @@ class SegmentEntry(Frozen):
         packed = b"" if live.all() else np.packbits(live, bitorder="little").tobytes()
         return self.model_copy(update={"live": packed})
 
+    def names(self) -> tuple[str, ...]:
+        """What tells a segment from every other: the names of its files. Its rows' alone stay when it is reindexed."""
+        return tuple(file.name for file in self.files())
+
     def files(self) -> list[FileEntry]:
         """Every file of the segment."""
         return [self.rows, *self.vectors.values(), *(index.file for index in self.indexes.values())]

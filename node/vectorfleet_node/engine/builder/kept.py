@@ -17,6 +17,7 @@ import re
 import time
 from collections.abc import Iterator
 from hashlib import blake2b
+from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
@@ -46,7 +47,7 @@ def key_of(request: BuildRequest, vectors: Floats) -> str:
         "metric": request.metric,
         "shape": (request.rows, request.dimensions),
         "parameters": (hnsw.PARAMETERS, codes_of(request.dimensions)),
-        "faiss": faiss.__version__,
+        "by": (faiss.__version__, version("vectorfleet")),
     }
     found = blake2b(json.dumps(made_of, sort_keys=True).encode(), digest_size=16)
     step = max(1, _PIECE // (4 * request.dimensions))

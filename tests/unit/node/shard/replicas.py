@@ -64,6 +64,7 @@ class Counts:
     appended: list[float] = field(default_factory=list)
     flushed: list[int] = field(default_factory=list)
     compacted: list[int] = field(default_factory=list)
+    reindexed: list[int] = field(default_factory=list)
     collected: Counter[str] = field(default_factory=Counter)
 
     def observer(self) -> Observer:
@@ -82,6 +83,7 @@ class Counts:
             loaded,
             flushed=self.flushed.append,
             compacted=self.compacted.append,
+            reindexed=self.reindexed.append,
             collected=collected,
         )
 

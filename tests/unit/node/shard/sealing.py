@@ -12,7 +12,7 @@ from vectorfleet_node.engine.cpu import CpuEngine
 from vectorfleet_node.shard.compaction import merge
 from vectorfleet_node.shard.seal import Merge, Sealed, Sealer
 from vectorfleet_node.shard.state import FrozenState, ShardState
-from vectorfleet_node.shard.writing import SegmentWriter
+from vectorfleet_node.shard.writing import SegmentWriter, Work
 from vectorfleet_node.storage.format import FORMAT
 
 
@@ -52,4 +52,4 @@ def seal(state: ShardState, writer: SegmentWriter) -> Sealed:
 def merged(state: ShardState, blocks: Sequence[int], writer: SegmentWriter) -> Merge:
     """What a job makes of those segments, as they are now."""
     parts = [state.snapshot().parts[block] for block in blocks]
-    return merge(parts, writer, lambda: False)
+    return merge(parts, writer, Work())

@@ -10,7 +10,7 @@ from sealing import seal, writer_in
 
 from vectorfleet.schema import IndexKind, Metric
 from vectorfleet_node.engine.cpu import CpuEngine
-from vectorfleet_node.engine.port import Floats
+from vectorfleet_node.engine.port import BuildJob, Floats
 from vectorfleet_node.shard.batch import encode as encode_rows
 from vectorfleet_node.shard.leadership import entry_of, next_record
 from vectorfleet_node.shard.state import ShardState
@@ -30,7 +30,9 @@ def state_with_rows() -> ShardState:
 
 
 def test_an_index_that_cannot_be_built_leaves_no_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def killed(self: CpuEngine, kind: IndexKind, vectors: Floats, metric: Metric, artefact: Path) -> None:
+    def killed(
+        self: CpuEngine, kind: IndexKind, vectors: Floats, metric: Metric, artefact: Path, job: BuildJob | None
+    ) -> None:
         artefact.write_bytes(b"half")
         raise OSError("No space left on device")
 
