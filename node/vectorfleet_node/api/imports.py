@@ -26,9 +26,12 @@ from vectorfleet_node.api.node import Node
 from vectorfleet_node.api.parts import Failed, Landed
 from vectorfleet_node.api.writes import attempt_seconds
 from vectorfleet_node.shard.batch import decode, encode
-from vectorfleet_node.shard.port import InDoubt, NotApplied, NotLeader, NotReady, Replica
+from vectorfleet_node.shard.port import InDoubt, NotApplied, NotLeader, NotReady, Replica, TooNew
 
 SECONDS: Final = 600.0  # of a call that has no deadline
+# A shard that was just made is raised to the newest format when all of its nodes have been heard.
+RISE_SECONDS: Final = 15.0
+_RISE_LOOK_SECONDS: Final = 0.25
 # Of a stream, in the node's budget for writes: the chunk that is checked, and the next one that gRPC has read already.
 STREAM_BYTES: Final = 2 * chunks.MAX_CHUNK_BYTES
 
@@ -53,7 +56,14 @@ async def take_here(
     counted = _Counted(batches, header.rows)
 
     async def take(replica: Replica) -> int:
-        return await replica.import_rows(header.request_id, header.floor, counted.rows(), patience_of(seconds))
+        give_up = time.monotonic() + RISE_SECONDS
+        while True:
+            try:
+                return await replica.import_rows(header.request_id, header.floor, counted.rows(), patience_of(seconds))
+            except TooNew:
+                if counted.begun or time.monotonic() > give_up:
+                    raise
+            await asyncio.sleep(_RISE_LOOK_SECONDS)
 
     try:
         async with asyncio.timeout(seconds):
