@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import time
 from collections.abc import Iterator
 from hashlib import blake2b
@@ -38,6 +39,7 @@ CHECKPOINT: Final = ".checkpoint"
 TEMPORARY: Final = ".tmp"
 _ARTEFACT: Final = re.compile(r"(?P<key>[0-9a-f]{32})-(?P<size>\d+)-(?P<crc>[0-9a-f]{8})\.index")
 _PIECE: Final = 1 << 20
+_ROOM: Final = 4  # times an artefact's size: so much must be free for it to be kept
 
 
 def key_of(request: BuildRequest, vectors: Floats) -> str:
@@ -62,8 +64,13 @@ def temporary(folder: Path) -> Path:
 
 
 def keep(folder: Path, key: str, artefact: Path) -> None:
-    """Keeps a finished artefact, which nothing may have been appended to yet. A disk that refuses is no failure."""
+    """Keeps a finished artefact, which nothing may have been appended to yet, where the disk has room to spare.
+
+    The link takes none, but it may outlive the segment's own file.
+    """
     size, crc = artefact.stat().st_size, 0
+    if shutil.disk_usage(folder).free < _ROOM * size:
+        return
     for piece in _pieces(artefact, size):
         crc = google_crc32c.extend(crc, piece)
     try:

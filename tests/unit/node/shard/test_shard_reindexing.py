@@ -39,6 +39,7 @@ from vectorfleet_node.engine import choosing
 from vectorfleet_node.engine.cpu import CpuEngine
 from vectorfleet_node.engine.port import BuildCancelled, BuildFailed, BuildJob
 from vectorfleet_node.shard.blocks import Segment
+from vectorfleet_node.shard.port import Rotten
 from vectorfleet_node.shard.reindexing import next_segment, outdated, reindex
 from vectorfleet_node.shard.replica import ShardReplica
 from vectorfleet_node.shard.writing import Work
@@ -102,16 +103,31 @@ async def test_a_young_segment_gets_its_graph_when_there_is_time(
     monkeypatch.setattr(choosing, "EXACT_BELOW", 10)
     store = SteeredStore()
     await new_shard(store)
-    settings = replace(QUIET, seal_idle=0.02)
-    async with leading(make_replica(store, tmp_path, "a", schema=GRAPH, settings=settings)) as leader:
-        quick = store.asked("upload")
+    async with leading(make_replica(store, tmp_path, "a", schema=GRAPH)) as leader:
         await write(leader, upsert(KEYS, 1))
         await leader.flush()
-        assert store.asked("upload") > quick
+        assert leader.report().indexes == ("PQ",)
+        rows = contents(leader.view())
+    settings = replace(QUIET, seal_idle=0.02)
+    async with leading(make_replica(store, tmp_path, "b", schema=GRAPH, settings=settings)) as leader:
         await until(lambda: leader.report().indexes == ("HNSW",))
-        [built] = [key for key in store.keys("segments/") if key.endswith(".rows")]
+        assert contents(leader.view()) == rows
+
+
+async def test_no_index_is_built_of_rotten_vectors(tmp_path: Path) -> None:
+    store = SteeredStore()
+    await scanned(store, tmp_path)
+    async with leading(make_replica(store, tmp_path, "a", schema=GRAPH)) as leader:
+        [path] = (tmp_path / "a").glob("*.vectors")
+        with path.open("r+b") as file:  # in place: the open segment has it mapped
+            byte = file.read(1)[0]
+            file.seek(0)
+            file.write(bytes([byte ^ 1]))
+        with pytest.raises(Rotten, match="damaged"):
+            await leader.compact()
+        await until(lambda: leader.report().ready)
         await leader.compact()
-        assert [key for key in store.keys("segments/") if key.endswith(".rows")] == [built]
+        assert leader.report().indexes == ("HNSW",)
 
 
 async def test_what_is_indexed_as_wanted_is_left_alone(tmp_path: Path) -> None:
