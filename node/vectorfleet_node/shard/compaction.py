@@ -144,20 +144,23 @@ class Compactor:
         while not self._ended():
             await self._sleep(self._settings.seal_idle / 8)
             try:
-                await self.settle()
+                await self.settle(patient=True)
             except (StorageError, Rotten) as error:
                 self._complain(f"segments are not merged or indexed: {error}")
                 await self._sleep(_RETRY)
             else:
                 self._complain("")
 
-    async def settle(self) -> None:
-        """Works until nothing is left to be done. Raises a StorageError, Rotten, or NotApplied at a reign's end."""
+    async def settle(self, *, patient: bool = False) -> None:
+        """Works until nothing is left to be done. Raises a StorageError, Rotten, or NotApplied at a reign's end.
+
+        patient: while writes come, no index is built for a segment that may be merged soon.
+        """
         while not self._ended():
             async with self._turn:
                 if (names := self._next()) is not None:
                     await self._merge(names)
-                elif (segment := self._outdated()) is not None:
+                elif (segment := self._outdated(patient)) is not None:
                     await self._reindex(segment)
                 else:
                     return
@@ -180,8 +183,12 @@ class Compactor:
             return None
         return frozenset(part.entry.rows.name for part in sealed[chosen.start : chosen.stop] if part.entry is not None)
 
-    def _outdated(self) -> Segment | None:
-        return next_segment(self._state.layout.segments, self._writer) if self._settings.compact_bytes else None
+    def _outdated(self, patient: bool) -> Segment | None:
+        settings, segments = self._settings, list(self._state.layout.segments)
+        if patient and self._publisher.quiet < settings.reindex_idle:
+            least = settings.compact_bytes // FAN_IN  # so many of that size are too large for a merge
+            segments = [held for held in segments if sum(file.size for file in held.entry.files()) > least]
+        return next_segment(segments, self._writer) if settings.compact_bytes else None
 
     async def _merge(self, names: frozenset[str]) -> None:
         parts = self._parts(names)

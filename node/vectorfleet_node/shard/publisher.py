@@ -105,6 +105,11 @@ class Publisher:
             if self._due() and not self._leadership.ended and not await self._seal_now():
                 return
 
+    @property
+    def quiet(self) -> float:
+        """Seconds since the last write."""
+        return self._clock.monotonic() - self.last_write
+
     async def take_in(self, merge: Merge) -> None:
         """Returns when a manifest with the merge counts. DataLoss when it does not hold the shard's rows.
 
@@ -142,7 +147,7 @@ class Publisher:
     def _due(self) -> bool:
         layout, settings = self._state.layout, self._settings
         rows = layout.growing_rows
-        quiet = self._clock.monotonic() - self.last_write
+        quiet = self.quiet
         return (
             rows >= settings.seal_rows
             or layout.growing_bytes >= settings.seal_bytes

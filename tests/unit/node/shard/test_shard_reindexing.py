@@ -16,6 +16,7 @@ from replicas import (
     QUIET,
     SCHEMA,
     Counts,
+    TestClock,
     contents,
     delete,
     leading,
@@ -108,8 +109,18 @@ async def test_a_young_segment_gets_its_graph_when_there_is_time(
         await leader.flush()
         assert leader.report().indexes == ("PQ",)
         rows = contents(leader.view())
-    settings = replace(QUIET, seal_idle=0.02)
-    async with leading(make_replica(store, tmp_path, "b", schema=GRAPH, settings=settings)) as leader:
+    clock, settings, looks = TestClock(), replace(QUIET, seal_idle=0.02), 0
+
+    async def sleep(seconds: float) -> None:
+        nonlocal looks
+        looks += seconds == settings.seal_idle / 8
+        await asyncio.sleep(seconds)
+
+    again = make_replica(store, tmp_path, "b", schema=GRAPH, settings=settings, clock=clock, sleep=sleep)
+    async with leading(again) as leader:
+        await until(lambda: looks > 20)
+        assert leader.report().indexes == ("PQ",), "more writes may come, and a merge"
+        clock.added += settings.reindex_idle
         await until(lambda: leader.report().indexes == ("HNSW",))
         assert contents(leader.view()) == rows
 
