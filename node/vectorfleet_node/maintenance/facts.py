@@ -7,13 +7,18 @@ from dataclasses import dataclass, field, replace
 from vectorfleet.partition import Key
 from vectorfleet_node.maintenance import words
 from vectorfleet_node.maintenance.slots import Inventory, Slot
+from vectorfleet_node.shard.state import imports_of
 from vectorfleet_node.storage.manifest import Manifest
 from vectorfleet_node.storage.record import Batch, Fence, Pin, Publish, Record, Unpin
+from vectorfleet_node.storage.store import DataLoss
 
 
 @dataclass(frozen=True)
 class Fact:
-    """A slot that holds something, its rows left out. record: None when it cannot be read; of a batch, without rows."""
+    """A slot that holds something, its rows left out.
+
+    record: None when it cannot be read; of a batch only what it imports.
+    """
 
     position: int
     size: int
@@ -26,18 +31,24 @@ class Fact:
 
 def fact_of(slot: Slot) -> Fact:
     """The small part of a slot."""
-    record = slot.record
-    if record is not None and isinstance(record.body, Batch):
-        record = replace(record, body=Batch(()))
+    record, problem = slot.record, slot.problem
     kind = words.kind_of(record) if record else ""
-    return Fact(slot.position, slot.size, slot.chain, record, kind, slot.problem, slot.newer)
+    if record is not None and isinstance(record.body, Batch):
+        imports = tuple(request for request in record.body.requests if request.segment is not None)
+        record = replace(record, body=Batch(imports))
+        try:
+            imports_of(record)
+        except DataLoss as error:
+            record, problem = None, str(error)
+    return Fact(slot.position, slot.size, slot.chain, record, kind, problem, slot.newer)
 
 
 @dataclass
 class Controls:
     """What records other than batches say: a fold like the shard's own, written anew so that each checks the other.
 
-    published: position -> crc; pins: name -> (manifest, last slot kept).
+    published: position -> crc; pins: name -> (manifest, last slot kept); imports: position -> names of the files that
+    the record there imports, where it may be replayed.
     """
 
     published: dict[int, int] = field(default_factory=dict)
@@ -46,6 +57,7 @@ class Controls:
     epoch: int = 0
     owner: str = ""
     address: str = ""
+    imports: dict[int, tuple[str, ...]] = field(default_factory=dict)
 
     @classmethod
     def at(cls, manifest: Manifest) -> Controls:
@@ -57,6 +69,7 @@ class Controls:
             manifest.epoch,
             manifest.owner,
             manifest.address,
+            {entry.position: entry.files for entry in manifest.imports},
         )
 
     def apply(self, record: Record) -> None:
@@ -72,6 +85,12 @@ class Controls:
                 self.pins[name] = (manifest, through)
             case Unpin(name):
                 self.pins.pop(name, None)
+            case Batch():
+                for entry in imports_of(record):
+                    self.imports[record.position] = tuple(file.name for file in entry.files())
+                return
+        kept_imports = [position for position in self.imports if position > self.boundary or self.pinned(position)]
+        self.imports = {position: self.imports[position] for position in kept_imports}
 
     def pinned(self, position: int) -> bool:
         """Whether a pin keeps the slot."""

@@ -10,7 +10,7 @@ from vectorfleet_node.maintenance import words
 from vectorfleet_node.maintenance.slots import Inventory, Slot, read_slot, read_slots, sort_out
 from vectorfleet_node.storage import paths
 from vectorfleet_node.storage.collection import read_descriptor
-from vectorfleet_node.storage.store import Store, StoreNotFound
+from vectorfleet_node.storage.store import DataLoss, Store, StoreNotFound
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ def _line(shard: int, slot: Slot, before: Slot | None, inventory: Inventory) -> 
         return LogLine(shard, slot.position, slot.position, "damaged", slot.problem, size=slot.size)
     try:
         text, kind = words.describe(record), words.kind_of(record)
-    except ValueError as error:
+    except (ValueError, DataLoss) as error:
         text, kind = f"its checksum is right, its rows cannot be read: {error}", "damaged"
     if before is not None and before.position == slot.position - 1 and before.chain != record.previous:
         if inventory.collected(slot.position) and kind == "fence":

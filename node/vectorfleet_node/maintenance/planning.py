@@ -12,6 +12,7 @@ from typing import Final
 from vectorfleet_node.maintenance.facts import ShardFacts
 from vectorfleet_node.maintenance.findings import Kind, ShardReport
 from vectorfleet_node.maintenance.words import counted
+from vectorfleet_node.shard.state import imports_of
 from vectorfleet_node.storage.manifest import Manifest
 from vectorfleet_node.storage.record import Fence
 
@@ -65,9 +66,9 @@ def make_plan(report: ShardReport, facts: ShardFacts) -> Plan:
 
 
 def _plan(report: ShardReport, facts: ShardFacts, base: Manifest | None) -> Plan:
-    lost, losses = _lost_segments(facts, base)
-    unknown = False
     start = base.position + 1 if base else facts.kept
+    lost, losses = _lost_segments(facts, base, start)
+    unknown = False
     if start > 1 and base is None:
         unknown = True
         losses.append(f"every row that was written before slot {start}: no manifest can be read")
@@ -83,10 +84,15 @@ def _plan(report: ShardReport, facts: ShardFacts, base: Manifest | None) -> Plan
     return Plan(base, start, slots, frozenset(lost), sum(lost.values()), unknown, pins, fences, tuple(losses))
 
 
-def _lost_segments(facts: ShardFacts, base: Manifest | None) -> tuple[dict[str, int], list[str]]:
-    """Segments whose rows cannot be read in full: name of the rows file -> live rows; and what to tell."""
+def _lost_segments(facts: ShardFacts, base: Manifest | None, start: int) -> tuple[dict[str, int], list[str]]:
+    """Segments whose rows cannot be read in full: name of the rows file -> live rows; and what to tell.
+
+    They are those of the manifest, and those that the records from slot `start` on import.
+    """
     lost, told = {}, []
-    for entry in base.segments if base else ():
+    replayed = [fact.record for fact in facts.slots if fact.record is not None and fact.position >= start]
+    imported = [entry for record in replayed for entry in imports_of(record)]
+    for entry in (*(base.segments if base else ()), *imported):
         data = {entry.rows.name, *(file.name for file in entry.vectors.values())}
         if bad := sorted(data & facts.bad_files):
             lost[entry.rows.name] = int(entry.live_mask().sum())

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vectorfleet.partition import Key
-from vectorfleet_node.shard.parts import Deletion, Upsert
+from vectorfleet_node.shard.parts import DecodedPart, Import, Upsert
 from vectorfleet_node.shard.rowhash import LANES, Hashes, to_hex, total
 
 
@@ -60,6 +60,9 @@ class Change:
     hashes: Hashes | None
 
 
-def changes_of(parts: Sequence[Upsert | Deletion]) -> list[Change]:
-    """What is kept of a decoded record."""
-    return [Change(list(part.keys), part.hashes if isinstance(part, Upsert) else None) for part in parts]
+def changes_of(parts: Sequence[DecodedPart], imported: Change | None) -> list[Change]:
+    """What is kept of a decoded record. imported: of the rows of its segment, if it imports one."""
+    if imported is not None:
+        return [imported]
+    written = [part for part in parts if not isinstance(part, Import)]
+    return [Change(list(part.keys), part.hashes if isinstance(part, Upsert) else None) for part in written]

@@ -24,7 +24,7 @@ from vectorfleet_node.maintenance.planning import Plan
 from vectorfleet_node.shard.blocks import BlockPart, Segment
 from vectorfleet_node.shard.opening import conform, open_requests, open_segment
 from vectorfleet_node.shard.rowhash import LANES, to_hex, total
-from vectorfleet_node.shard.state import ShardState
+from vectorfleet_node.shard.state import ShardState, imports_of
 from vectorfleet_node.shard.view import RowBlock
 from vectorfleet_node.shard.writing import SegmentWriter
 from vectorfleet_node.storage import paths, segment
@@ -221,7 +221,7 @@ async def _replay(shop: Workshop, facts: ShardFacts, plan: Plan, found: Salvaged
         if entry is not None and (not vouched or slot in plan.skipped):
             _trust(state, entry.record)
         try:
-            if entry is not None:
+            if entry is not None and await _open_imports(shop, facts, entry.record, found):
                 state.apply(entry)
         except DataLoss:
             if slot not in plan.skipped | plan.fences:
@@ -229,6 +229,16 @@ async def _replay(shop: Workshop, facts: ShardFacts, plan: Plan, found: Salvaged
         vouched = state.position == slot
         if not vouched:
             _pass_over(state, slot, fact.chain if fact else 0, fence=slot in plan.fences)
+
+
+async def _open_imports(shop: Workshop, facts: ShardFacts, record: Record, found: Salvaged) -> bool:
+    """Gives the state what the record imports; False when nothing is left of that."""
+    for entry in imports_of(record):
+        opened = await _segment(shop, facts, entry, found)
+        if opened is None:
+            return False
+        found.state.offer(opened, entry.rows.name)
+    return True
 
 
 def _trust(state: ShardState, record: Record) -> None:

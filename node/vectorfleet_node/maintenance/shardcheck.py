@@ -14,6 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from vectorfleet.partition import Key
 from vectorfleet.schema import CollectionSchema
 from vectorfleet_node.maintenance import filecheck
 from vectorfleet_node.maintenance.facts import Controls, Fact, fact_of
@@ -21,13 +22,15 @@ from vectorfleet_node.maintenance.findings import Kind, ShardReport
 from vectorfleet_node.maintenance.logcheck import check_log, first_kept
 from vectorfleet_node.maintenance.rows import Change, Tally, changes_of
 from vectorfleet_node.maintenance.slots import read_slots, sort_out
-from vectorfleet_node.shard.parts import read_requests
+from vectorfleet_node.shard.parts import Import, read_requests
 from vectorfleet_node.shard.rowhash import to_hex
 from vectorfleet_node.storage import manifest as manifests
-from vectorfleet_node.storage import paths
+from vectorfleet_node.storage import paths, segment
+from vectorfleet_node.storage.checked import CheckedFile
 from vectorfleet_node.storage.manifest import FileEntry, Manifest, SegmentEntry
 from vectorfleet_node.storage.parallel import for_each
 from vectorfleet_node.storage.record import Batch, UnknownRecord
+from vectorfleet_node.storage.segment import KEY
 from vectorfleet_node.storage.store import DataLoss, Store
 
 _PARALLEL: Final = 4
@@ -104,7 +107,7 @@ class ShardCheck:
             for fact in facts.slots:
                 if fact.record is not None and fact.position > newest.position:
                     since.apply(fact.record)
-            facts.controls.pins = since.pins
+            facts.controls.pins, facts.controls.imports = since.pins, since.imports
         for position in sorted({manifest for manifest, _ in facts.controls.pins.values()}):
             if position not in facts.manifests and position not in facts.bad_manifests:
                 await self._read_manifest(position, None)
@@ -156,14 +159,33 @@ class ShardCheck:
                     parts = await asyncio.to_thread(
                         read_requests, slot.record.body.requests, position, self._collection
                     )
+                    entries = [part.entry for part in parts if isinstance(part, Import)]
+                    imported = await self._read_import(entries[0]) if entries else None
                 except DataLoss as error:
                     self._stopped = min(self._stopped, position)
                     key = paths.log_slot(self._shard, position)
                     self._report.add(Kind.RECORD_DAMAGED, key, str(error), position=position, size=slot.size)
                 else:
-                    self._changes[position] = changes_of(parts)
+                    if entries and imported is None:
+                        self._stopped = min(self._stopped, position)
+                    self._changes[position] = changes_of(parts, imported)
                     self.facts.rewritten |= {key for change in self._changes[position] for key in change.keys}
             return
+
+    async def _read_import(self, entry: SegmentEntry) -> Change | None:
+        """The rows of an imported segment; None when they cannot be read, which is noted."""
+        files = {file.name: file for file in entry.files()}
+        folder = Path(tempfile.mkdtemp(dir=self._folder))
+        try:
+            await self._fetch(list(files.values()), folder)
+            content = await asyncio.to_thread(
+                filecheck.check_segment, folder, [entry], self._collection, self._shard, frozenset()
+            )
+            keys = await asyncio.to_thread(_keys_of, folder, entry) if content.hashes is not None else []
+        finally:
+            await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+        self._note(content.problems, files)
+        return None if content.hashes is None else Change(keys, content.hashes)
 
     async def _check_segments(self) -> None:
         groups: dict[str, list[tuple[int, SegmentEntry]]] = {}
@@ -275,11 +297,14 @@ class ShardCheck:
                 self._report.add(Kind.MANIFEST_LEFT, key, _why_left(position, facts.controls), size=size)
         if facts.bad_manifests - set(facts.manifests):
             return  # what a manifest that cannot be read names is not known
+        if any(fact.record is None and fact.position > facts.controls.boundary for fact in facts.slots):
+            return  # nor what a record that cannot be read imports
         named = {file.name for manifest in facts.manifests.values() for file in manifest.files()}
+        named |= {name for files in facts.controls.imports.values() for name in files}
         for name in facts.inventory.segments:
             if name not in named:
                 key = paths.segment(shard, name)
-                self._report.add(Kind.FILE_LEFT, key, "no manifest names it", size=await self._size(key))
+                self._report.add(Kind.FILE_LEFT, key, "nothing names it", size=await self._size(key))
 
     async def _size(self, key: str) -> int | None:
         path = self._folder / "left"
@@ -300,6 +325,12 @@ class ShardCheck:
         report.manifests = len(facts.manifests)
         report.segments = len({entry.rows.name for manifest in facts.manifests.values() for entry in manifest.segments})
         report.files, report.bytes = len(files), sum(file.size for file in files.values())
+
+
+def _keys_of(folder: Path, entry: SegmentEntry) -> list[Key]:
+    """The keys of a segment that was checked, in the order of its rows."""
+    keys: list[Key] = segment.read_rows(CheckedFile.open(folder / entry.rows.name)).rows.column(KEY).to_pylist()
+    return keys
 
 
 def _says(manifest: Manifest, tally: Tally) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Final
 
+from vectorfleet_node.shard.parts import imported_entry
 from vectorfleet_node.storage import arrow
 from vectorfleet_node.storage.record import Batch, BatchRequest, Body, Fence, Pin, Publish, Record, Unpin
 
@@ -29,10 +30,10 @@ def time_of(record: Record) -> str:
 
 
 def describe(record: Record) -> str:
-    """What the record does. ValueError when its rows cannot be read."""
+    """What the record does. ValueError or DataLoss when its rows cannot be read."""
     match record.body:
         case Batch(requests):
-            return _batch(requests)
+            return _batch(requests, record.position)
         case Fence(owner, address, _) if not owner:
             return f"the log begins{f' at {address}' if address else ''}; nobody leads yet"
         case Fence(owner, address, written):
@@ -52,7 +53,12 @@ def counted(count: int, thing: str) -> str:
     return f"{count:,} {thing if count == 1 else plural}"
 
 
-def _batch(requests: tuple[BatchRequest, ...]) -> str:
+def _batch(requests: tuple[BatchRequest, ...], position: int) -> str:
+    if not requests:
+        return "reserves its position for rows to be imported"
+    if requests[0].segment is not None:
+        entry = imported_entry(requests[0], position)
+        return f"imports {counted(entry.count, 'row')} as the segment of {entry.rows.name}"
     rows = sum(arrow.count_rows(request.upsert) for request in requests if request.upsert is not None)
     deletes = sum(len(request.deletes) for request in requests)
     done = [f"writes {counted(rows, 'row')}"] if rows else []

@@ -99,6 +99,11 @@ class SealedRows:
             self._part = None
         return total(self.segment.content.hashes[rows])
 
+    def replace(self, segment: Segment) -> None:
+        """Reads the same rows from other copies of their files from now on."""
+        self.segment = segment
+        self._part = None
+
     def part(self) -> BlockPart:
         """The block as it is now."""
         if self._part is None:

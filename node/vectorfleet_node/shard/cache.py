@@ -128,12 +128,13 @@ class SegmentCache:
         """Files that were made here wait for no manifest any more."""
         self._made -= {file.name for file in files}
 
-    async def keep_only(self, manifest: Manifest) -> None:
+    async def keep_only(self, manifest: Manifest, imported: Iterable[Segment]) -> None:
         """Holds the files that the manifest names, and those that wait for a manifest, and no others.
 
-        Open ones stay readable until they are let go.
+        imported: segments in use that are younger than it. Open files stay readable until they are let go.
         """
         names = {file.name for file in manifest.files()}
+        names |= {file.name for segment in imported for file in segment.entry.files()}
         self._made -= names
         await self._budget.keep_only(self.folder, names | self._made)
         for name in [name for name, lock in self._busy.items() if name not in names and not lock.locked()]:

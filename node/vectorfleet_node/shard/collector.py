@@ -2,9 +2,10 @@
 
 Begun with a reign; it runs beside writes, flushes and compactions and none of them waits for it. What may go is decided
 by the log alone, never by a clock: slots and manifests below the boundary that a publish record named, and files that
-no manifest that counts names. The traps are all of order: a marker stands before the first deletion in its block, so
-that nobody takes a deleted slot for the tail; fences stay for ever, so that a stalled writer finds its slot taken; and
-the state is looked at *before* the store is listed, so that what is being made meanwhile is nobody's garbage.
+neither a manifest that counts names nor an import that may be replayed. The traps are all of order: a marker stands
+before the first deletion in its block, so that nobody takes a deleted slot for the tail; fences stay for ever, so that
+a stalled writer finds its slot taken; and the state is looked at *before* the store is listed, so that what is being
+made meanwhile is nobody's garbage.
 """
 
 from __future__ import annotations
@@ -36,14 +37,15 @@ ReadManifest = Callable[[int, int | None], Awaitable[Manifest]]  # position, sto
 class _Scope:
     """What one round goes by: the folded state as it was when the round began.
 
-    manifests: position -> stored crc (None: only a pin knows it) of all that must stay. own: files of this reign that
-    some manifest of it has named.
+    manifests: position -> stored crc (None: only a pin knows it) of all that must stay. imported: files that records
+    which must stay import. own: files of this reign that some manifest of it has named, or that none will.
     """
 
     boundary: int
     pins: tuple[tuple[int, int], ...]
     manifests: Mapping[int, int | None]
     newest: int
+    imported: frozenset[str]
     own: frozenset[str]
 
     def collectable(self, block: int, size: int) -> bool:
@@ -131,7 +133,9 @@ class Collector:
         state = self._state
         pins = tuple(state.pins.values())
         manifests: dict[int, int | None] = dict.fromkeys(manifest for manifest, _ in pins)
-        return _Scope(state.boundary, pins, manifests | state.published, state.newest_published, frozenset(self._own))
+        imported = frozenset(name for files in state.imports.values() for name in files)
+        own = frozenset(self._own)
+        return _Scope(state.boundary, pins, manifests | state.published, state.newest_published, imported, own)
 
     async def _round(self, scope: _Scope) -> None:
         await self._collect_slots(scope)
@@ -210,7 +214,7 @@ class Collector:
         )
 
     async def _collect_files(self, scope: _Scope) -> None:
-        needed = await self._needed(scope)
+        needed = await self._needed(scope) | scope.imported
         prefix = paths.segments_prefix(self._shard)
         names = [key[len(prefix) :] for key in await self._store.list(prefix)]
         # A file of this reign may be in the making: it goes only after a manifest had it and the next had not.

@@ -113,6 +113,7 @@ class Follower:
                     self._news = True
                     state = self.state
                     await self._make_room()
+                    await self._open_imports(found)
                     if self.state is state:
                         self.apply(found)
                 elif found is TAIL:
@@ -133,6 +134,13 @@ class Follower:
                 await self.adoption.join()
             except DataLoss:  # collected, most likely: there are newer ones, which the log behind this point names
                 await self.load()
+
+    async def _open_imports(self, entry: Entry) -> None:
+        """Opens what the record imports; without it the view stays where it is, and is told so."""
+        try:
+            await self._loader.open_imports(self.state, entry.record)
+        except DataLoss:  # collected, most likely: there is a newer manifest, which has the rows
+            await self.load()
 
     async def load(self) -> None:
         """Loads the state anew."""
@@ -210,7 +218,7 @@ class Follower:
                 continue
             if self._state is state and position > state.layout.position:
                 state.install(manifest, segments)
-                await self._cache.keep_only(manifest)
+                await self._cache.keep_only(manifest, state.layout.imported)
         if state.newest_published in failed:
             raise failed[state.newest_published]
 

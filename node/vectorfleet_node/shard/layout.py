@@ -7,7 +7,7 @@ record superseded it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 import numpy as np
@@ -18,27 +18,35 @@ from vectorfleet_node.shard.lookup import find_live
 from vectorfleet_node.shard.parts import Upsert
 from vectorfleet_node.shard.rowhash import LANES, Hashes
 from vectorfleet_node.shard.view import Key
+from vectorfleet_node.storage.keyindex import Numbers
 from vectorfleet_node.storage.manifest import FileEntry, RequestsEntry
 
 KILLED_MEMORY: Final = 192  # bytes for a superseded row until a later manifest is in use: its sequence, its undo entry
+SEQUENCE_MEMORY: Final = 8  # its sequence alone
 
 
 class Layout:
-    """Segments of the manifest at `position` (0: none), and growing rows of later records."""
+    """Segments of the manifest at `position` (0: none), segments imported since, and growing rows of later records."""
 
     def __init__(self, collection: CollectionSchema) -> None:
         self.position = 0
         self.requests: tuple[RequestsEntry, ...] = ()
         self._collection = collection
         self._sealed: list[SealedRows] = []
+        self._imported: list[tuple[int, SealedRows]] = []  # since `position`: (record, its segment)
         self._growing: list[GrowingRows] = []
-        self._killed_rows = 0
-        self._killed: list[tuple[int, Sequences]] = []  # since `position`: (record, sequences that it superseded)
+        self._killed_bytes = 0
+        self._killed: list[tuple[int, Sequences, int]] = []  # since `position`: (record, superseded sequences, bytes)
 
     @property
     def segments(self) -> tuple[Segment, ...]:
-        """The sealed segments, oldest rows first."""
-        return tuple(sealed.segment for sealed in self._sealed)
+        """The sealed segments: those of the manifest in its order, then those that no manifest in use has yet."""
+        return tuple(sealed.segment for sealed in self._all_sealed())
+
+    @property
+    def imported(self) -> tuple[Segment, ...]:
+        """The segments that were imported since the manifest in use."""
+        return tuple(sealed.segment for _, sealed in self._imported)
 
     @property
     def local_files(self) -> list[FileEntry]:
@@ -58,6 +66,11 @@ class Layout:
         return sum(chunk.rows for chunk in self._growing)
 
     @property
+    def unpublished(self) -> bool:
+        """Whether there are rows that no manifest in use has."""
+        return bool(self._imported) or self.growing_rows > 0
+
+    @property
     def live_growing_rows(self) -> int:
         """Live rows in no segment."""
         return sum(chunk.live_rows for chunk in self._growing)
@@ -65,7 +78,7 @@ class Layout:
     @property
     def growing_bytes(self) -> int:
         """Memory held for records since `position`: by their rows, and by what they superseded."""
-        return sum(chunk.bytes for chunk in self._growing) + self._killed_rows * KILLED_MEMORY
+        return sum(chunk.bytes for chunk in self._growing) + self._killed_bytes
 
     def append(self, upsert: Upsert) -> None:
         """Adds growing rows, live."""
@@ -75,37 +88,57 @@ class Layout:
                 self._growing.append(GrowingRows(self._collection))
             first += self._growing[-1].append(upsert, first)
 
+    def add_segment(self, record: int, segment: Segment) -> None:
+        """Adds a segment that the record imports, all its rows live."""
+        self._imported.append((record, SealedRows(segment, segment.entry.live_mask())))
+
     def kill(self, position: int, growing: list[int], sealed: list[Key]) -> tuple[int, Hashes]:
         """Hides rows that the record at `position` superseded: how many, and the sum of their hashes.
 
         growing: sequences. sealed: keys of which no growing row is live; most of them may have no row at all.
         """
+        everywhere = self._all_sealed()
+        blocks, rows = find_live([block.lookup for block in everywhere], sealed)
+        found = [(everywhere[number], rows[blocks == number]) for number in np.unique(blocks[blocks >= 0])]
+        return self._hide(position, growing, found, KILLED_MEMORY)
+
+    def kill_shared(
+        self, position: int, growing: list[int], shared: Callable[[Segment], Numbers]
+    ) -> tuple[int, Hashes]:
+        """As `kill`, for a record that imports a segment. shared: the rows of a segment whose keys it has."""
+        pairs = [(sealed, shared(sealed.segment)) for sealed in self._all_sealed()]
+        found = [(sealed, rows[sealed.live[rows]]) for sealed, rows in pairs]
+        return self._hide(position, growing, found, SEQUENCE_MEMORY)
+
+    def _hide(
+        self, position: int, growing: list[int], sealed: list[tuple[SealedRows, Numbers]], memory: int
+    ) -> tuple[int, Hashes]:
+        """memory: bytes that each row takes from now on."""
         gone = np.zeros(LANES, np.uint64)
         killed = [np.array(growing, np.uint64)]
         for chunk in self._growing if growing else ():
             gone += chunk.kill(killed[0])
-        blocks, rows = find_live([block.lookup for block in self._sealed], sealed)
-        for number in np.unique(blocks[blocks >= 0]):
-            here = rows[blocks == number]
-            gone += self._sealed[number].kill_rows(here)
-            killed.append(self._sealed[number].segment.content.sequences[here])
+        for block, rows in sealed:
+            gone += block.kill_rows(rows)
+            killed.append(block.segment.content.sequences[rows])
         sequences = np.concatenate(killed)
         if len(sequences):
-            self._killed.append((position, sequences))
-            self._killed_rows += len(sequences)
+            self._killed.append((position, sequences, memory * len(sequences)))
+            self._killed_bytes += memory * len(sequences)
         return len(sequences), gone
 
     def install(self, position: int, segments: Iterable[Segment], requests: tuple[RequestsEntry, ...]) -> None:
         """Swaps to the segments of the manifest at `position`, which must be later than the present one."""
-        self._killed = [(record, sequences) for record, sequences in self._killed if record > position]
-        self._killed_rows = sum(len(sequences) for _, sequences in self._killed)
+        self._killed = [killed for killed in self._killed if killed[0] > position]
+        self._killed_bytes = sum(size for _, _, size in self._killed)
         # What is in use stays: it may have been replaced by good copies since the caller took hold of it.
-        known = {sealed.segment.entry.names(): sealed.segment for sealed in self._sealed}
+        known = {segment.entry.names(): segment for segment in self.segments}
         fresh = [known.get(segment.entry.names(), segment).with_entry(segment.entry) for segment in segments]
         self._sealed = [SealedRows(segment, segment.entry.live_mask()) for segment in fresh]
-        for _, sequences in self._killed:
+        for _, sequences, _ in self._killed:
             for sealed in self._sealed:
                 sealed.kill(sequences)
+        self._imported = [(record, sealed) for record, sealed in self._imported if record > position]
         for chunk in self._growing:
             chunk.drop_through(position)
         self._growing = [chunk for chunk in self._growing if chunk.rows]
@@ -113,15 +146,17 @@ class Layout:
 
     def replace(self, segment: Segment) -> bool:
         """Puts good copies of a segment's files in the place of rotten ones; whether exactly these are still in use."""
-        held = [n for n, sealed in enumerate(self._sealed) if sealed.segment.entry.names() == segment.entry.names()]
-        for number in held:
-            sealed = self._sealed[number]
-            self._sealed[number] = SealedRows(segment.with_entry(sealed.segment.entry), sealed.live)
+        held = [sealed for sealed in self._all_sealed() if sealed.segment.entry.names() == segment.entry.names()]
+        for sealed in held:
+            sealed.replace(segment.with_entry(sealed.segment.entry))
         return bool(held)
 
     def parts(self) -> tuple[BlockPart, ...]:
-        """All blocks as they are now, oldest rows first."""
+        """All blocks as they are now, sealed ones first."""
         return tuple(rows.part() for rows in self._blocks())
 
     def _blocks(self) -> list[SealedRows | GrowingRows]:
-        return [*self._sealed, *self._growing]
+        return [*self._all_sealed(), *self._growing]
+
+    def _all_sealed(self) -> list[SealedRows]:
+        return [*self._sealed, *(sealed for _, sealed in self._imported)]

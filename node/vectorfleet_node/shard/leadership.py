@@ -51,12 +51,17 @@ class _Waiting:
     def __post_init__(self) -> None:
         self.landed.add_done_callback(observe_result)
 
+    @property
+    def alone(self) -> bool:
+        """Whether no request may stand before it in its record."""
+        return self.selection is not None or self.request.segment is not None
+
 
 @dataclass(frozen=True)
 class _Control:
     """A record that is not a client's write, and who waits for its position."""
 
-    body: Publish | Pin | Unpin
+    body: Publish | Pin | Unpin | Batch
     landed: asyncio.Future[int]
     cost: int = 0  # not worth counting
 
@@ -185,12 +190,19 @@ class Leadership:
         self._work.set()
         return waiting.landed
 
+    def reserve(self) -> asyncio.Future[int]:
+        """Reserves a position, as `control`: nobody but the caller may use the sequences of its rows."""
+        return self._control(Batch(()))
+
     def control(self, body: Publish | Pin | Unpin) -> asyncio.Future[int]:
         """Sends a control record before any client's write, in turn with other control records.
 
         Else a memory that is full could never be flushed: the writes ahead wait for the flush. The future as `submit`
         has it.
         """
+        return self._control(body)
+
+    def _control(self, body: Publish | Pin | Unpin | Batch) -> asyncio.Future[int]:
         future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         future.add_done_callback(observe_result)
         if self.ended:
@@ -305,10 +317,12 @@ class Leadership:
             return control.body, (control,)
         taken: list[_Waiting] = []
         room = self._settings.batch_bytes
-        while self._queue and (not taken or (self._queue[0].size <= room and self._queue[0].selection is None)):
+        while self._queue and (not taken or (self._queue[0].size <= room and not self._queue[0].alone)):
             taken.append(self._queue.popleft())
             room -= taken[-1].size
             self._queued_bytes -= taken[-1].cost
+            if taken[-1].request.segment is not None:
+                break
         if self._queued_bytes < self._settings.batch_bytes // 2:
             self._worthwhile.clear()
         return (Batch(tuple(waiting.request for waiting in taken)) if taken else None), tuple(taken)

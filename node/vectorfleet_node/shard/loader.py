@@ -14,17 +14,21 @@ from typing import Final
 from vectorfleet.schema import CollectionSchema
 from vectorfleet_node.shard.blocks import Segment
 from vectorfleet_node.shard.cache import SegmentCache
-from vectorfleet_node.shard.state import ShardState
+from vectorfleet_node.shard.state import ShardState, imports_of
 from vectorfleet_node.storage import manifest as manifests
 from vectorfleet_node.storage import paths
 from vectorfleet_node.storage.log import BEHIND, TAIL, Entry, Log, Sleep
 from vectorfleet_node.storage.manifest import Manifest
-from vectorfleet_node.storage.record import Fence
+from vectorfleet_node.storage.record import Fence, Record
 from vectorfleet_node.storage.store import DataLoss, Store
 
 _WINDOW: Final = 16  # records fetched at once
 _ATTEMPTS: Final = 4  # listings may lag behind a manifest that is there
 _PAUSE: Final = 0.2  # seconds
+
+
+class _Unopened(DataLoss):
+    """What a record imports cannot be opened."""
 
 
 class Loader:
@@ -42,6 +46,7 @@ class Loader:
         sleep: Sleep,
     ) -> None:
         self.damage = ""
+        self._unopened = ""
         self._store = store
         self._log = log
         self._cache = cache
@@ -52,7 +57,7 @@ class Loader:
 
     async def load(self) -> ShardState:
         """The state at the tail. DataLoss when the log is damaged or missing, or too much else is; any StorageError."""
-        self.damage = ""
+        self.damage = self._unopened = ""
         unusable: dict[int, str] = {}  # manifest -> why
         behind = 0
         while True:
@@ -61,7 +66,7 @@ class Loader:
             if not await self._replay(state, unusable):
                 behind += 1
                 if behind == _ATTEMPTS:
-                    raise DataLoss(self._gap(state.position, unusable))
+                    raise DataLoss(self._unopened or self._gap(state.position, unusable))
                 await self._sleep(_PAUSE)
             elif not state.position:
                 raise DataLoss(f"slot 1 of the log of shard {self._shard} is missing: the shard's data is gone")
@@ -71,7 +76,7 @@ class Loader:
                 damaged = [position for position in state.published if position > start and position in unusable]
                 self.damage = unusable[max(damaged)] if damaged else ""
                 if manifest is not None:
-                    await self._cache.keep_only(manifest)
+                    await self._cache.keep_only(manifest, state.layout.imported)
                 return state
 
     async def load_at(self, manifest: int, through: int) -> ShardState:
@@ -85,7 +90,7 @@ class Loader:
             found = await self._log.read(state.position + 1)
             if found is None or found.record.previous != state.chain:
                 raise DataLoss(self._gap(state.position, {}))
-            await _apply(state, found)
+            await self._apply(state, found)
         if state.position != through or state.published.get(manifest) != crc:
             raise DataLoss(f"manifest {manifest} of shard {self._shard} does not count at log position {through}")
         return state
@@ -106,6 +111,18 @@ class Loader:
             same = known.get(entry.names())
             opened.append(same.with_entry(entry) if same else await self._cache.open(entry))
         return tuple(opened)
+
+    async def open_imports(self, state: ShardState, record: Record) -> None:
+        """What must be done before the state applies the record: what it imports is opened, and looked up.
+
+        DataLoss when a file is damaged, or collected: newer manifests count then. CacheFull; any StorageError.
+        """
+        for entry in imports_of(record):
+            if not state.offered(entry):
+                segment = await self._cache.open(entry)
+                if not state.offered(entry):  # who leads may have made it meanwhile
+                    state.offer(segment)
+                await asyncio.to_thread(state.prepare, record)
 
     async def _newest(self, unusable: dict[int, str]) -> tuple[ShardState, Manifest | None, int]:
         """The state at the newest manifest that loads, with that and its stored crc; the empty state when none does."""
@@ -134,7 +151,16 @@ class Loader:
         return manifest, manifests.stored_crc(data)
 
     async def _replay(self, state: ShardState, unusable: dict[int, str]) -> bool:
-        """Applies every record after the state's position. False when the next one cannot be had any more."""
+        """Applies every record after the state's position. False when the next one cannot be had any more, or not
+        what it imports: both may have been collected meanwhile.
+        """
+        try:
+            return await self._replay_all(state, unusable)
+        except _Unopened as error:
+            self._unopened = str(error)
+            return False
+
+    async def _replay_all(self, state: ShardState, unusable: dict[int, str]) -> bool:
         listed = await self._store.list(
             paths.log_prefix(self._shard), after=paths.log_slot(self._shard, state.position)
         )
@@ -147,7 +173,7 @@ class Loader:
                     entry = found if isinstance(found, Entry) else None
                 if entry is None or entry.record.previous != state.chain:
                     break  # left to `next_after`, which knows what it means
-                await _apply(state, entry)
+                await self._apply(state, entry)
         while True:
             found = await self._log.next_after(state.position, state.chain)
             if found is TAIL:
@@ -157,7 +183,7 @@ class Loader:
             if found is BEHIND:
                 return False
             assert isinstance(found, Entry)
-            await _apply(state, found)
+            await self._apply(state, found)
 
     def _gap(self, position: int, unusable: dict[int, str]) -> str:
         why = f" ({unusable[max(unusable)]})" if unusable else ""
@@ -166,7 +192,12 @@ class Loader:
             f"and no newer manifest can be loaded{why}"
         )
 
-
-async def _apply(state: ShardState, entry: Entry) -> None:
-    state.apply(entry)
-    await asyncio.sleep(0)  # noqa: TID251 - takes no time; a long log must not keep the loop from everybody else
+    async def _apply(self, state: ShardState, entry: Entry) -> None:
+        try:
+            await self.open_imports(state, entry.record)
+        except DataLoss as error:
+            raise _Unopened(
+                f"log record {entry.record.position} imports a segment that cannot be had: {error}"
+            ) from None
+        state.apply(entry)
+        await asyncio.sleep(0)  # noqa: TID251 - takes no time; a long log must not keep the loop from everybody else

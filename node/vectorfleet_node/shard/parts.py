@@ -12,12 +12,14 @@ from typing import Final
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
 from vectorfleet.schema import CollectionSchema
 from vectorfleet_node.shard.batch import KEY_COLUMN, arrow_schema, field_column, vector_column
 from vectorfleet_node.shard.rowhash import Hashes, hash_rows
 from vectorfleet_node.shard.view import Key
 from vectorfleet_node.storage import arrow
+from vectorfleet_node.storage.manifest import SegmentEntry
 from vectorfleet_node.storage.record import BatchRequest
 from vectorfleet_node.storage.store import DataLoss
 
@@ -44,18 +46,42 @@ class Deletion:
     keys: tuple[Key, ...]
 
 
+@dataclass(frozen=True)
+class Import:
+    """A segment whose rows are to replace all earlier ones with their keys."""
+
+    request_id: str
+    entry: SegmentEntry
+
+
+DecodedPart = Upsert | Deletion | Import
+
+
+def imported_entry(request: BatchRequest, position: int) -> SegmentEntry:
+    """What the request in the record at `position` imports. DataLoss when that does not say it."""
+    assert request.segment is not None, "no import"
+    try:
+        entry = SegmentEntry.model_validate_json(request.segment)
+    except ValidationError as error:
+        raise DataLoss(f"log record {position}, request {request.request_id}: {error}") from None
+    if entry.live:
+        raise DataLoss(f"log record {position}, request {request.request_id}: an imported segment with dead rows")
+    return entry
+
+
 def first_sequence(position: int) -> int:
     """The sequence of row 0 of the record at a log position; sequences order rows by (position, row)."""
     return position << ROW_BITS
 
 
-def read_requests(
-    requests: tuple[BatchRequest, ...], position: int, collection: CollectionSchema
-) -> list[Upsert | Deletion]:
+def read_requests(requests: tuple[BatchRequest, ...], position: int, collection: CollectionSchema) -> list[DecodedPart]:
     """The requests of the batch at `position`. DataLoss when one does not fit the schema."""
-    parts: list[Upsert | Deletion] = []
+    parts: list[DecodedPart] = []
     sequence = first_sequence(position)
     for request in requests:
+        if request.segment is not None:
+            parts.append(Import(request.request_id, imported_entry(request, position)))
+            continue
         if request.upsert is None:
             parts.append(Deletion(request.request_id, request.deletes))
             continue

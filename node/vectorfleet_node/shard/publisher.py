@@ -152,7 +152,7 @@ class Publisher:
             rows >= settings.seal_rows
             or layout.growing_bytes >= settings.seal_bytes
             or self._leadership.admission.wants_flush
-            or (rows > 0 and quiet >= settings.seal_idle)
+            or (layout.unpublished and quiet >= settings.seal_idle)
             or self._state.position - self._state.newest_published >= settings.publish_records
             or self._state.log_bytes >= settings.publish_bytes
             or (quiet >= settings.tidy_idle and self._untidy())
@@ -182,7 +182,7 @@ class Publisher:
         self._state.install(sealed.manifest, sealed.segments)
         if self._merge is merge:
             self._merge = None
-        await self._cache.keep_only(sealed.manifest)
+        await self._cache.keep_only(sealed.manifest, self._state.layout.imported)
         self._collector.published(sealed.manifest)
         self._complain("")
 

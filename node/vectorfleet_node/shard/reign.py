@@ -1,8 +1,9 @@
 """A reign: all that leads a shard for one epoch. Begun when the fence has landed and thrown away at its end.
 
-`replica` begins one from its `Realm`. Four things run side by side: `leadership` sends records, `publisher` flushes,
-`compaction` merges, `collector` deletes garbage. The trap is a reign that outlives its end: who stepped down never
-resumes an epoch, so every piece asks whether the reign has ended before it does anything that others can see.
+`replica` begins one from its `Realm`. Five things run side by side: `leadership` sends records, `publisher` flushes,
+`compaction` merges, `importing` makes segments of what clients bring, `collector` deletes garbage. The trap is a reign
+that outlives its end: who stepped down never resumes an epoch, so every piece asks whether the reign has ended before
+it does anything that others can see.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from vectorfleet_node.engine.port import Engine
 from vectorfleet_node.shard.cache import SegmentCache
 from vectorfleet_node.shard.collector import Collector
 from vectorfleet_node.shard.compaction import Compactor
+from vectorfleet_node.shard.importing import Importer, ImportTurns
 from vectorfleet_node.shard.leadership import Leadership
 from vectorfleet_node.shard.loader import Loader
 from vectorfleet_node.shard.port import InDoubt
@@ -32,7 +34,7 @@ from vectorfleet_node.storage.record import Pin, Unpin
 from vectorfleet_node.storage.store import Store
 
 Complain = Callable[[str, str], None]  # who, what is wrong ("" when it is right again)
-COMPLAINERS: Final = ("publisher", "compactor", "collector")
+COMPLAINERS: Final = ("publisher", "compactor", "collector", "importer")
 
 
 class Reign:
@@ -45,21 +47,23 @@ class Reign:
         publisher: Publisher,
         compactor: Compactor,
         collector: Collector,
+        importer: Importer,
     ) -> None:
         self._state = state
         self.leadership = leadership
         self.publisher = publisher
         self.compactor = compactor
         self.collector = collector
+        self.importer = importer
         self._sending = asyncio.create_task(leadership.run())
         self._jobs = [asyncio.create_task(work) for work in (publisher.run(), compactor.run(), collector.run())]
         for task in (self._sending, *self._jobs):
             task.add_done_callback(observe_result)
 
     @property
-    def has_growing_rows(self) -> bool:
+    def has_unpublished_rows(self) -> bool:
         """Whether there is something to flush."""
-        return self._state.layout.growing_rows > 0
+        return self._state.layout.unpublished
 
     async def flush(self) -> None:
         """Publishes a manifest of now or later. NotApplied or NotReady when the reign ends before."""
@@ -101,7 +105,8 @@ class Reign:
         self.end()
         self.leadership.abandon()
         self._sending.cancel()
-        await asyncio.gather(self._sending, *self._jobs, self.publisher.sealing.close(), return_exceptions=True)
+        closing = (self.publisher.sealing.close(), self.importer.close())
+        await asyncio.gather(self._sending, *self._jobs, *closing, return_exceptions=True)
 
 
 @dataclass(frozen=True)
@@ -121,6 +126,7 @@ class Realm:
     new_id: Callable[[], str]
     settings: ShardSettings
     observer: Observer
+    turns: ImportTurns
 
     def begin(
         self,
@@ -152,6 +158,7 @@ class Realm:
         )
         writer = self._writer(state)
         publisher = self._publisher(state, leadership, writer, collector, adopt, partial(complain, "publisher"))
+        importer = self._importer(state, leadership, writer, collector, partial(complain, "importer"))
         compactor = Compactor(
             state,
             self.cache,
@@ -165,7 +172,7 @@ class Realm:
             abandoned=collector.abandoned,
             complain=partial(complain, "compactor"),
         )
-        return Reign(state, leadership, publisher, compactor, collector)
+        return Reign(state, leadership, publisher, compactor, collector, importer)
 
     def _leadership(
         self, state: ShardState, landed: Callable[[Entry, float], None], lost: Callable[[], None]
@@ -183,6 +190,31 @@ class Realm:
             landed=landed,
             lost=lost,
             room=self.store.room,
+        )
+
+    def _importer(
+        self,
+        state: ShardState,
+        leadership: Leadership,
+        writer: SegmentWriter,
+        collector: Collector,
+        complain: Callable[[str], None],
+    ) -> Importer:
+        return Importer(
+            state,
+            leadership,
+            self.cache,
+            writer,
+            self.turns,
+            shard=self.shard,
+            collection=self.collection,
+            new_id=self.new_id,
+            sleep=self.sleep,
+            settings=self.settings,
+            observer=self.observer,
+            room=self.store.room,
+            abandoned=collector.abandoned,
+            complain=complain,
         )
 
     def _writer(self, state: ShardState) -> SegmentWriter:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterable, Awaitable, Callable, Coroutine
-from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,31 +16,20 @@ import pyarrow as pa
 
 from vectorfleet.schema import CollectionSchema
 from vectorfleet_node.engine.port import Engine
-from vectorfleet_node.shard.admission import REQUEST_MEMORY, cost_of
 from vectorfleet_node.shard.budget import CacheBudget
 from vectorfleet_node.shard.cache import SegmentCache
 from vectorfleet_node.shard.follower import Follower
+from vectorfleet_node.shard.importing import ImportTurns
+from vectorfleet_node.shard.intake import Intake
 from vectorfleet_node.shard.loader import Loader
-from vectorfleet_node.shard.port import (
-    NotApplied,
-    NotLeader,
-    NotReady,
-    Part,
-    ReplicaReport,
-    Rotten,
-    SelectPart,
-    TooNew,
-    TooOld,
-)
+from vectorfleet_node.shard.port import NotApplied, NotLeader, NotReady, Part, ReplicaReport
 from vectorfleet_node.shard.reign import COMPLAINERS, Realm, Reign
 from vectorfleet_node.shard.reporting import report_loaded
-from vectorfleet_node.shard.selection import DeletedCounts, Selection
 from vectorfleet_node.shard.settings import Clock, Observer, ShardSettings
-from vectorfleet_node.shard.sharing import landing, observe_result, wait_shared
+from vectorfleet_node.shard.sharing import observe_result, wait_shared
 from vectorfleet_node.shard.succession import Succession
 from vectorfleet_node.shard.tail import Tail
 from vectorfleet_node.shard.upkeep import Upkeep
-from vectorfleet_node.shard.validation import request_of
 from vectorfleet_node.shard.view import ShardView
 from vectorfleet_node.storage.format import FORMAT
 from vectorfleet_node.storage.log import Entry, Log, Sleep
@@ -61,6 +49,7 @@ class ShardReplica:
         owner: random per process start; what fences name. address: this node's peer address.
         clock, sleep, new_id: time and randomness; new_id gives 32 random hex digits.
         budget: the node's, for the files of all its shards; without one nothing limits them.
+        turns: the node's, for the imports of all its shards.
         fleet_format: the highest format that every replica of the shard reads, as far as is known.
     """
 
@@ -81,6 +70,7 @@ class ShardReplica:
         settings: ShardSettings | None = None,
         observer: Observer | None = None,
         budget: CacheBudget | None = None,
+        turns: ImportTurns | None = None,
         fleet_format: Callable[[], int] = lambda: FORMAT,
     ) -> None:
         self._collection = collection
@@ -122,10 +112,17 @@ class ShardReplica:
             new_id,
             self._settings,
             self._observer,
+            turns or ImportTurns(),
         )
         self._upkeep = self._make_upkeep()
-        self._new_id = new_id
-        self._deleted = DeletedCounts()
+        self._intake = Intake(
+            collection,
+            self._follower,
+            self._leading,
+            clock=clock,
+            new_id=new_id,
+            settings=self._settings,
+        )
         self._reign: Reign | None = None
         self._ended: list[Reign] = []  # reigns whose last record may still be undecided
         self._taking: asyncio.Task[None] | None = None
@@ -202,78 +199,21 @@ class ShardReplica:
 
     async def append(self, request_id: str, floor: int, part: Part, patience: float = 0.0) -> int:
         """See `Replica`. ValueError when the part does not fit the collection."""
-        if isinstance(part, SelectPart):
-            return await self._delete_selected(request_id, floor, part, patience)
-        reign = self._ready_to_write()
-        landed = self._find(reign, request_id, floor)
-        if landed is None:
-            request, size = request_of(request_id, part, self._collection)
-            cost = cost_of(part, size)
-            async with reign.leadership.admission.entering(cost, patience):
-                # While it waited another attempt of the same request may have been let in.
-                landed = self._find(reign, request_id, floor) or reign.leadership.submit(request, size, cost)
-        return await landing(request_id, landed)
-
-    async def _delete_selected(self, request_id: str, floor: int, part: SelectPart, patience: float) -> int:
-        give_up = self._clock.monotonic() + patience
-        while True:
-            reign = self._ready_to_write()
-            landed = self._find(reign, request_id, floor)
-            if landed is None:
-                left = max(0.0, give_up - self._clock.monotonic())
-                async with reign.leadership.admission.entering(REQUEST_MEMORY, left):
-                    landed = self._find(reign, request_id, floor) or self._select(reign, request_id, part)
-            try:
-                position = await landing(request_id, landed)
-            except Rotten as error:
-                raise NotReady(str(error)) from None  # the file is being replaced
-            if self._follower.state.requests.position(request_id) is not None:
-                return position
-
-    def _select(self, reign: Reign, request_id: str, part: SelectPart) -> asyncio.Future[int]:
-        selection = Selection(request_id, part, self._collection, self._new_id, self._settings.delete_keys)
-        landed = reign.leadership.select(selection, REQUEST_MEMORY)
-        landed.add_done_callback(partial(self._deleted.add, selection))
-        return landed
-
-    def deleted(self, request_id: str) -> int | None:
-        """See `Replica`."""
-        return self._deleted.get(request_id)
-
-    def stored(self, request_id: str, floor: int) -> int | None:
-        """See `Replica`."""
-        landed = self._find(self._ready_to_write(), request_id, floor)
-        return landed.result() if landed is not None and landed.done() and not landed.exception() else None
+        return await self._intake.append(request_id, floor, part, patience)
 
     async def import_rows(
         self, request_id: str, floor: int, rows: AsyncIterable[pa.RecordBatch], patience: float = 0.0
     ) -> int:
         """See `Replica`."""
-        known = self.stored(request_id, floor)
-        if known is None:
-            raise TooNew(f"shard {self._shard} takes no imports from this node: {rows} would not be stored")
-        return known
+        return await self._intake.import_rows(request_id, floor, rows, patience)
 
-    def _ready_to_write(self) -> Reign:
-        if self._follower.damage or not self._follower.loaded:
-            raise NotReady(self._follower.message or "the shard is being loaded")
-        return self._leading()
+    def stored(self, request_id: str, floor: int) -> int | None:
+        """See `Replica`."""
+        return self._intake.stored(request_id, floor)
 
-    def _find(self, reign: Reign, request_id: str, floor: int) -> asyncio.Future[int] | None:
-        """The request's outcome, known or to come; None when it is new. TooOld when that cannot be told any more."""
-        requests = self._follower.state.requests
-        known = requests.position(request_id)
-        if known is not None:
-            landed: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-            landed.set_result(known)
-            return landed
-        under_way = reign.leadership.find(request_id)
-        if under_way is None and floor < requests.low:
-            raise TooOld(
-                f"request {request_id} was first sent when the shard was at {floor} or later; ids up to position "
-                f"{requests.low} are forgotten, so whether it was applied cannot be known"
-            )
-        return under_way
+    def deleted(self, request_id: str) -> int | None:
+        """See `Replica`."""
+        return self._intake.deleted(request_id)
 
     async def take_over(self) -> None:
         """See `Replica`. A cancelled caller does not end the attempt: its fence may be on the way."""
@@ -297,7 +237,7 @@ class ShardReplica:
 
     async def flush(self) -> None:
         """See `Replica`. DataLoss when the files would not hold exactly the rows; nothing is published then."""
-        if self._leading().has_growing_rows:
+        if self._leading().has_unpublished_rows:
             await self._as_leader(lambda reign: reign.flush())
 
     async def compact(self) -> None:

@@ -88,6 +88,7 @@ class ShardSettings:
     collect_pause: between two small pieces of garbage collection.
     compact_bytes: segments are merged up to this size. 0: never, and no index is built anew.
     reindex_idle: segments that may yet be merged get another kind of index when no write came for so long.
+    import_bytes: rows and vectors of one part of an import; as much again, or more, is taken while its index is built.
     poll, poll_idle: pause between two looks for new records, when there were some and when there were none.
     scrub_seconds, scrub_rate: every byte of the segments in use is read again in that time (0: never), at so many bytes
         a second at most.
@@ -112,6 +113,7 @@ class ShardSettings:
     collect_pause: float = 0.02
     compact_bytes: int = 1 << 30
     reindex_idle: float = 10.0
+    import_bytes: int = 1 << 30
     poll: float = 0.1
     poll_idle: float = 1.0
     scrub_seconds: float = 86_400.0

@@ -15,16 +15,32 @@ import numpy as np
 from vectorfleet.schema import CollectionSchema
 from vectorfleet_node.shard.blocks import Segment
 from vectorfleet_node.shard.layout import Layout
-from vectorfleet_node.shard.parts import Deletion, Upsert, first_sequence, read_requests
+from vectorfleet_node.shard.overlap import Overlap
+from vectorfleet_node.shard.parts import (
+    ROW_BITS,
+    DecodedPart,
+    Import,
+    Upsert,
+    first_sequence,
+    imported_entry,
+    read_requests,
+)
 from vectorfleet_node.shard.requests import RequestTable
 from vectorfleet_node.shard.rowhash import LANES, Hashes, to_hex, total
 from vectorfleet_node.shard.snapshot import Snapshot, UndoPage
 from vectorfleet_node.shard.view import Key
 from vectorfleet_node.storage.format import READABLE
 from vectorfleet_node.storage.log import Entry
-from vectorfleet_node.storage.manifest import Manifest, PinEntry, PublishedEntry, RequestsEntry
+from vectorfleet_node.storage.manifest import (
+    ImportEntry,
+    Manifest,
+    PinEntry,
+    PublishedEntry,
+    RequestsEntry,
+    SegmentEntry,
+)
 from vectorfleet_node.storage.record import Batch, Fence, Pin, Publish, Record, Unpin
-from vectorfleet_node.storage.store import DataLoss
+from vectorfleet_node.storage.store import DataLoss, StorageError
 
 
 @dataclass(frozen=True)
@@ -40,11 +56,27 @@ class FrozenState:
     new_requests: list[tuple[str, int]]
 
 
+@dataclass(frozen=True)
+class _Prepared:
+    record: Record
+    parts: list[DecodedPart]
+    overlap: Overlap | None  # of an import
+
+
+def imports_of(record: Record) -> list[SegmentEntry]:
+    """The segments that must be open before the record can be applied. DataLoss when it does not say which."""
+    if not isinstance(record.body, Batch):
+        return []
+    requests = [request for request in record.body.requests if request.segment is not None]
+    return [imported_entry(request, record.position) for request in requests]
+
+
 class ShardState:
     """S_n, and the layout of its rows.
 
     published: position -> crc of the manifests that count and are at or above `boundary`. pins: name -> (manifest,
-    last log slot kept). fences: slots of all fences after slot `fences_since`, ascending. rows: how many are live.
+    last log slot kept). fences: slots of all fences after slot `fences_since`, ascending. imports: position -> names of
+    the files that the record there imports, of all records above `boundary` or kept by a pin. rows: how many are live.
     row_hash: (4,) uint64. log_bytes: size of the records since the newest publish record. format: the newest fence's.
     installed: called after each swap of the layout, which may have made room in memory.
     """
@@ -62,6 +94,7 @@ class ShardState:
         self.pins: dict[str, tuple[int, int]] = {}
         self.fences: list[int] = []
         self.fences_since = 0
+        self.imports: dict[int, tuple[str, ...]] = {}
         self.requests = RequestTable()
         self.rows = 0
         self.row_hash: Hashes = np.zeros(LANES, np.uint64)
@@ -71,7 +104,8 @@ class ShardState:
         self._collection = collection
         self._keys: dict[Key, int] = {}  # of live growing rows: sequence
         self._page = UndoPage()
-        self._prepared: tuple[Record, list[Upsert | Deletion]] | None = None
+        self._prepared: _Prepared | None = None
+        self._offered: dict[str, Segment] = {}  # opened, to be imported, by name of their rows file
         self._snapshot: Snapshot | None = None
 
     @classmethod
@@ -92,6 +126,7 @@ class ShardState:
         state.pins = {pin.name: (pin.manifest, pin.through) for pin in manifest.pins}
         state.fences = list(manifest.fences)
         state.fences_since = manifest.position if manifest.fences_since is None else manifest.fences_since
+        state.imports = {entry.position: entry.files for entry in manifest.imports}
         state.requests = RequestTable(requests, manifest.low)
         state.layout.install(manifest.position, segments, manifest.requests)
         for part in state.layout.parts():
@@ -142,6 +177,7 @@ class ShardState:
             pins=tuple(PinEntry(name=n, manifest=m, through=r) for n, (m, r) in sorted(self.pins.items())),
             fences=tuple(self.fences),
             fences_since=self.fences_since,
+            imports=tuple(ImportEntry(position=p, files=files) for p, files in sorted(self.imports.items())),
         )
         return FrozenState(head, self.snapshot(), self.layout.segments, request_files, new_requests)
 
@@ -160,14 +196,33 @@ class ShardState:
         self._snapshot = None
         return self.layout.replace(segment)
 
+    def offer(self, segment: Segment, name: str = "") -> None:
+        """Opened: a segment that a record to come imports.
+
+        name: of the rows file that the record names, where the rows were written anew since.
+        """
+        self._offered[name or segment.entry.rows.name] = segment
+
+    def offered(self, entry: SegmentEntry) -> bool:
+        """Whether a record that imports it could be applied."""
+        return entry.rows.name in self._offered
+
+    def withdraw(self, segment: Segment) -> None:
+        """No record will import it."""
+        self._offered.pop(segment.entry.rows.name, None)
+
     def prepare(self, record: Record) -> None:
-        """Decodes and hashes a record's rows while it is on its way to the log, for `apply`. Safe in any thread.
+        """Decodes a record and looks its rows up while it is on its way to the log, for `apply`. Safe in any thread.
 
         Rows that do not fit are left to `apply` to refuse.
         """
-        if isinstance(record.body, Batch):
-            with suppress(DataLoss):
-                self._prepared = record, read_requests(record.body.requests, record.position, self._collection)
+        if not isinstance(record.body, Batch):
+            return
+        with suppress(DataLoss):
+            parts = read_requests(record.body.requests, record.position, self._collection)
+            part = parts[0] if parts else None
+            segment = self._offered.get(part.entry.rows.name) if isinstance(part, Import) else None
+            self._prepared = _Prepared(record, parts, None if segment is None else self._overlap(segment))
 
     def apply(self, entry: Entry) -> None:
         """Makes S_n+1 of S_n. DataLoss, with nothing changed, when the record cannot follow."""
@@ -178,7 +233,7 @@ class ShardState:
             raise DataLoss(f"log record {record.position} has epoch {record.epoch} after epoch {self.epoch}")
         match record.body:
             case Batch():
-                self._apply_batch(self._parts(record, record.body), record.position)
+                self._apply_batch(self._prepared_parts(record, record.body), record)
             case Fence():
                 self.epoch, self.owner, self.address = record.epoch, record.body.owner, record.body.address
                 self.format = max(self.format, record.body.format)
@@ -190,15 +245,24 @@ class ShardState:
                     self.pins[name] = (manifest, through)
             case Unpin(name):
                 self.pins.pop(name, None)
+        if self.imports and isinstance(record.body, Publish | Pin | Unpin):
+            self.imports = {position: files for position, files in self.imports.items() if self._kept(position)}
         self.position, self.chain, self.stamp = record.position, entry.chain, record.stamp
         self.log_bytes += len(entry.data)
         self._snapshot = None
 
-    def _parts(self, record: Record, batch: Batch) -> list[Upsert | Deletion]:
+    def _kept(self, position: int) -> bool:
+        """Whether a replica may yet be loaded by the record at that position."""
+        return position > self.boundary or any(start < position <= end for start, end in self.pins.values())
+
+    def _prepared_parts(self, record: Record, batch: Batch) -> _Prepared:
         prepared, self._prepared = self._prepared, None
-        if prepared is not None and prepared[0] is record:
-            return prepared[1]
-        return read_requests(batch.requests, record.position, self._collection)
+        if prepared is not None and prepared.record is record:
+            return prepared
+        return _Prepared(record, read_requests(batch.requests, record.position, self._collection), None)
+
+    def _overlap(self, segment: Segment) -> Overlap:
+        return Overlap.of(segment, self.position, list(self._keys), self.layout.segments)
 
     def _apply_publish(self, body: Publish) -> None:
         self.boundary = max(self.boundary, body.boundary)
@@ -206,15 +270,39 @@ class ShardState:
         self.published = {position: crc for position, crc in self.published.items() if position >= self.boundary}
         self.log_bytes = 0
 
-    def _apply_batch(self, parts: list[Upsert | Deletion], position: int) -> None:
+    def _apply_batch(self, prepared: _Prepared, record: Record) -> None:
+        position = record.position
+        for part in prepared.parts:
+            if isinstance(part, Import):
+                self._apply_import(part, prepared.overlap, record)
+                return  # it has a record for itself
         page, self._page = self._page, UndoPage()
-        page.before = {key: self._keys.get(key) for part in parts for key in part.keys}
+        page.before = {key: self._keys.get(key) for part in prepared.parts for key in _keys_of(part)}
         page.next = self._page
-        for part in parts:
-            self._supersede(part.keys, position)
+        for part in prepared.parts:
+            self._supersede(_keys_of(part), position)
             if isinstance(part, Upsert):
                 self._add(part, position)
             self.requests.add(part.request_id, position)
+
+    def _apply_import(self, part: Import, overlap: Overlap | None, record: Record) -> None:
+        segment = self._offered.get(part.entry.rows.name)
+        if segment is None:
+            raise StorageError(f"{part.entry.rows.name}, which log record {record.position} imports, is not open yet")
+        _check_reserved(segment, record.position)
+        if overlap is None or overlap.segment is not segment or overlap.position != self.position:
+            overlap = self._overlap(segment)
+        del self._offered[part.entry.rows.name]
+        page, self._page = self._page, UndoPage()
+        page.before = {key: self._keys.get(key) for key in overlap.growing}
+        page.next = self._page
+        growing = [self._keys.pop(key) for key in overlap.growing if key in self._keys]
+        hidden, hashes = self.layout.kill_shared(record.position, growing, overlap.rows_of)
+        self.layout.add_segment(record.position, segment)
+        self.rows += segment.entry.count - hidden
+        self.row_hash = self.row_hash + overlap.hashes - hashes
+        self.imports[record.position] = tuple(file.name for file in part.entry.files())
+        self.requests.add(part.request_id, record.position)
 
     def _supersede(self, keys: Sequence[Key], position: int) -> None:
         """Hides the live versions of keys."""
@@ -238,3 +326,17 @@ class ShardState:
         _, hashes = self.layout.kill(position, older, [])
         self.rows += len(newest)
         self.row_hash = self.row_hash + total(part.hashes) - hashes
+
+
+def _keys_of(part: DecodedPart) -> Sequence[Key]:
+    return () if isinstance(part, Import) else part.keys
+
+
+def _check_reserved(segment: Segment, position: int) -> None:
+    """DataLoss unless all rows have sequences of one earlier position, which nothing else can have."""
+    first, last = (int(segment.content.sequences[row]) >> ROW_BITS for row in (0, -1))
+    if first != last or last >= position:
+        raise DataLoss(
+            f"log record {position} imports {segment.entry.rows.name}, whose rows are of positions {first} to {last}: "
+            "they must be of one position, reserved before"
+        )

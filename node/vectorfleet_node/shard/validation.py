@@ -15,12 +15,17 @@ MAX_REQUEST_ID: Final = 64  # characters
 _KEY_OVERHEAD: Final = 8
 
 
+def check_request_id(request_id: str) -> None:
+    """ValueError when it is empty or too long."""
+    if not 1 <= len(request_id) <= MAX_REQUEST_ID:
+        raise ValueError(f"request_id has {len(request_id)} characters; 1 to {MAX_REQUEST_ID} are allowed")
+
+
 def request_of(
     request_id: str, part: UpsertPart | DeletePart, collection: CollectionSchema
 ) -> tuple[BatchRequest, int]:
     """The request as the log stores it, and its size in bytes. ValueError when it cannot be applied."""
-    if not 1 <= len(request_id) <= MAX_REQUEST_ID:
-        raise ValueError(f"request_id has {len(request_id)} characters; 1 to {MAX_REQUEST_ID} are allowed")
+    check_request_id(request_id)
     if isinstance(part, DeletePart):
         return BatchRequest(request_id, None, part.keys), sum(_key_size(key, collection.key) for key in part.keys)
     wanted = batch.arrow_schema(collection)

@@ -1,7 +1,8 @@
 """Rows become the files of one new segment, in the format that the shard's fence allows. Blocking: run it in a thread.
 
-Flush and compaction call it. Rows keep their sequences and hashes; superseded ones are left out. Files get their final
-names when they are complete, so what a crash leaves is a `.tmp` file or an object that no manifest names.
+Flush, compaction and imports call it. Rows keep their sequences and hashes, and are written in the order of their
+sequences: those of an imported segment lie anywhere among its neighbours'. Superseded rows are left out. Files get
+their final names when they are complete, so what a crash leaves is a `.tmp` file or an object that no manifest names.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -29,7 +30,55 @@ from vectorfleet_node.storage.manifest import FileEntry, IndexEntry, RequestsEnt
 from vectorfleet_node.storage.segment import KEY, FileKind, SegmentRows
 
 _PIECE_ROWS: Final = 4096
-_Kept = Sequence[tuple[BlockPart, NDArray[np.int64]]]  # parts, and which of their rows
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """The rows to write, in order: the i-th is row `row[i]` of part `part[i]`.
+
+    order: where each of them is when the parts are put behind each other. All (n,) int64.
+    """
+
+    parts: Sequence[BlockPart]
+    part: NDArray[np.int64]
+    row: NDArray[np.int64]
+    order: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, parts: Sequence[BlockPart]) -> _Kept:
+        """The live rows, verified, by ascending sequence."""
+        live = [np.flatnonzero(part.block.live) for part in parts]
+        for part, rows in zip(parts, live, strict=True):
+            part.block.verify(rows, part.block.rows.column_names, part.block.vectors)
+        order = np.argsort(np.concatenate([part.sequences[rows] for part, rows in zip(parts, live, strict=True)]))
+        numbers = np.repeat(np.arange(len(parts)), [len(rows) for rows in live])
+        return cls(parts, numbers[order], np.concatenate(live)[order], order)
+
+    def __len__(self) -> int:
+        return len(self.row)
+
+    def gather(self, arrays: Sequence[NDArray[Any]], start: int = 0, stop: int | None = None) -> NDArray[Any]:
+        """Rows [start, stop) of these arrays, one for each part."""
+        part, row = self.part[start:stop], self.row[start:stop]
+        gathered = np.empty((len(row), *arrays[0].shape[1:]), arrays[0].dtype)
+        for number in np.unique(part):
+            here = part == number
+            gathered[here] = arrays[number][row[here]]
+        return gathered
+
+    def table(self) -> pa.Table:
+        """Key and fields."""
+        taken = [part.block.rows.take(self.row[self.part == number]) for number, part in enumerate(self.parts)]
+        table = pa.concat_tables(taken).combine_chunks()
+        if (self.order[1:] > self.order[:-1]).all():
+            return table
+        return table.take(self.order).combine_chunks()
+
+    def vectors(self, name: str) -> Iterator[NDArray[np.float32]]:
+        """The vectors of that name, in pieces."""
+        arrays = [part.block.vectors[name] for part in self.parts]
+        for start in range(0, len(self), _PIECE_ROWS):
+            yield self.gather(arrays, start, start + _PIECE_ROWS)
 
 
 @dataclass(frozen=True)
@@ -57,19 +106,17 @@ class SegmentWriter:
     rotten: RottenCallback
 
     def write(self, parts: Sequence[BlockPart], work: Work | None = None) -> Segment:
-        """A segment of the live rows of `parts`, oldest first; at least one must be live. OSError of the disk.
+        """A segment of the live rows of `parts`; at least one must be live. OSError of the disk.
 
         work: whose indexes may take long, BuildFailed; None: somebody waits, so indexes are quick ones.
         Rotten when a row to be written is in a bad block.
         """
-        kept = [(part, np.flatnonzero(part.block.live)) for part in parts]
-        for part, rows in kept:
-            part.block.verify(rows, part.block.rows.column_names, part.block.vectors)
-        rows = pa.concat_tables([part.block.rows.take(rows) for part, rows in kept]).combine_chunks()
+        kept = _Kept.of(parts)
+        rows = kept.table()
         content = SegmentRows(
             rows,
-            np.concatenate([part.sequences[rows] for part, rows in kept]),
-            np.concatenate([part.hashes[rows] for part, rows in kept]),
+            kept.gather([part.sequences for part in parts]),
+            kept.gather([part.hashes for part in parts]),
             KeyIndex.of(rows.column(KEY)),
         )
         made: list[FileEntry] = []
@@ -132,9 +179,9 @@ class SegmentWriter:
         self, schema: VectorSchema, kept: _Kept, made: list[FileEntry], work: Work | None
     ) -> tuple[FileEntry, IndexEntry]:
         """The files of one named vector; what is finished is added to `made`."""
-        file = self._file("vectors", lambda path: segment.write_vectors(path, _pieces(kept, schema.name)))
+        file = self._file("vectors", lambda path: segment.write_vectors(path, kept.vectors(schema.name)))
         made.append(file)
-        index = self.index(schema, file, sum(len(rows) for _, rows in kept), work)
+        index = self.index(schema, file, len(kept), work)
         made.append(index.file)
         return file, index
 
@@ -150,9 +197,3 @@ class SegmentWriter:
             temporary.unlink(missing_ok=True)  # on a full disk its room is needed for the next attempt
             raise
         return FileEntry(name=name, size=size, crc32c=crc)
-
-
-def _pieces(kept: _Kept, name: str) -> Iterator[NDArray[np.float32]]:
-    for part, rows in kept:
-        for start in range(0, len(rows), _PIECE_ROWS):
-            yield part.block.vectors[name][rows[start : start + _PIECE_ROWS]]

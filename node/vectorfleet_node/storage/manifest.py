@@ -22,7 +22,7 @@ from vectorfleet_node.storage.format import FORMAT, READABLE, readable
 from vectorfleet_node.storage.record import UnknownRecord
 from vectorfleet_node.storage.store import DataLoss
 
-_SINCE_2: Final = {"fences", "fences_since"}  # fields; readers of format 1 refuse what they do not know
+_SINCE_2: Final = {"fences", "fences_since", "imports"}  # fields; readers of format 1 refuse what they do not know
 _MAGIC: Final = b"VFMF"
 _HEADER: Final = struct.Struct("<4sH")
 _CRC: Final = struct.Struct("<I")
@@ -101,6 +101,13 @@ class PinEntry(Frozen):
     through: int
 
 
+class ImportEntry(Frozen):
+    """An imported segment that a replica may still have to read: the record that did it, and its files' names."""
+
+    position: int
+    files: tuple[str, ...]
+
+
 class Manifest(Frozen):
     """S_p and where its rows are.
 
@@ -108,7 +115,8 @@ class Manifest(Frozen):
     p. epoch, owner, address: of the newest fence. first_hash, last_hash: the inclusive range of key hashes that is this
     shard. row_hash: 64 hex digits, the sum of the live rows' hashes. low: newest log position whose request ids were
     forgotten. published, boundary, pins: as folded from the log. fences: slots of all fences after slot `fences_since`;
-    a manifest of format 1 does not say (None), and nothing of its log was ever collected.
+    a manifest of format 1 does not say (None), and nothing of its log was ever collected. imports: of records above the
+    boundary or kept by a pin: whoever replays those needs the files, whatever became of the segments since.
     """
 
     format: int = Field(default=FORMAT, exclude=True)
@@ -132,6 +140,7 @@ class Manifest(Frozen):
     pins: tuple[PinEntry, ...]
     fences: tuple[int, ...] = ()
     fences_since: int | None = None
+    imports: tuple[ImportEntry, ...] = ()
 
     def files(self) -> list[FileEntry]:
         """Every file under `segments/` that the manifest names."""

@@ -21,7 +21,7 @@ from google_crc32c import extend as extend_crc32c
 from google_crc32c import value as crc32c
 
 from vectorfleet.partition import Key as Key
-from vectorfleet_node.storage.format import FORMAT, READABLE, readable
+from vectorfleet_node.storage.format import FORMAT, IMPORTS, READABLE, readable
 from vectorfleet_node.storage.store import DataLoss, StorageError
 from vectorfleet_node.storage.wire import Reader, Truncated, pack_bytes, pack_length, pack_text
 
@@ -29,7 +29,7 @@ NONCE_BYTES: Final = 16
 _MAGIC: Final = b"VFLR"
 _HEADER: Final = struct.Struct("<4sHHIQQQI16s")
 _CRC: Final = struct.Struct("<I")
-_UPSERT, _DELETE_TEXT, _DELETE_INTEGERS = 1, 2, 3
+_UPSERT, _DELETE_TEXT, _DELETE_INTEGERS, _IMPORT = 1, 2, 3, 4
 
 
 class _Kind(IntEnum):
@@ -46,21 +46,31 @@ class UnknownRecord(StorageError):
 
 @dataclass(frozen=True)
 class BatchRequest:
-    """One client request's part in this shard: an upsert or, when that is None, deletes.
+    """One client request's part in this shard: an upsert, an import or, when both are None, deletes.
 
-    upsert: an Arrow IPC stream as `shard.batch.encode` makes it. deletes: keys of one type.
+    upsert: an Arrow IPC stream as `shard.batch.encode` makes it. deletes: keys of one type. segment: the JSON of a
+    `manifest.SegmentEntry`, whose rows are written by this request; it has a record for itself, of format 2 or later.
     """
 
     request_id: str
     upsert: bytes | None
     deletes: tuple[Key, ...] = ()
+    segment: bytes | None = None
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Writes that become visible together. Row numbers run through the requests in order."""
+    """Writes that become visible together. Row numbers run through the requests in order.
+
+    One without requests reserves its position, and so the sequences of its rows, for a segment to be imported.
+    """
 
     requests: tuple[BatchRequest, ...]
+
+    @property
+    def imports(self) -> bool:
+        """Whether it is an import."""
+        return any(request.segment is not None for request in self.requests)
 
 
 @dataclass(frozen=True)
@@ -126,6 +136,8 @@ def encode(record: Record) -> bytes:
     """The record's bytes. ValueError when a value does not fit the format."""
     if len(record.nonce) != NONCE_BYTES:
         raise ValueError(f"nonce has {len(record.nonce)} bytes; it must have {NONCE_BYTES}")
+    if problem := _misplaced_import(record.body, record.format):
+        raise ValueError(f"record {record.position} {problem}")
     kind, body = _encode_body(record.body)
     try:
         header = _HEADER.pack(
@@ -184,9 +196,20 @@ def _decode_content(content: bytes, where: str) -> Record:
     uid = reader.text()
     body = _decode_body(kind, reader, where)
     reader.end()
+    if problem := _misplaced_import(body, written):
+        raise DataLoss(f"{where} {problem}")
     if isinstance(body, Fence) and body.format > FORMAT:
         raise UnknownRecord(f"{where} begins format {body.format}; this version reads {readable()}")
     return Record(uid, shard, position, epoch, nonce, stamp, previous, body, written)
+
+
+def _misplaced_import(body: Body, written: int) -> str:
+    """What is wrong with a batch that holds an import; empty when nothing is."""
+    if not isinstance(body, Batch) or not body.imports:
+        return ""
+    if written < IMPORTS:
+        return f"imports a segment in format {written}, which has no imports"
+    return "" if len(body.requests) == 1 else f"imports a segment beside {len(body.requests) - 1} other requests"
 
 
 def _encode_body(body: Body) -> tuple[int, list[bytes]]:
@@ -223,9 +246,11 @@ def _decode_body(kind: int, reader: Reader, where: str) -> Body:
 
 def _encode_request(request: BatchRequest) -> list[bytes]:
     name = pack_text(request.request_id)
+    if sum((request.upsert is not None, bool(request.deletes), request.segment is not None)) > 1:
+        raise ValueError(f"request {request.request_id} is to do more than one of upsert, delete and import")
+    if request.segment is not None:
+        return [name, struct.pack("<B", _IMPORT), pack_bytes(request.segment)]
     if request.upsert is not None:
-        if request.deletes:
-            raise ValueError(f"request {request.request_id} both upserts and deletes")
         return [name, struct.pack("<B", _UPSERT), pack_length(request.upsert), request.upsert]
     texts = [key for key in request.deletes if isinstance(key, str)]
     integers = [key for key in request.deletes if isinstance(key, int)]
@@ -250,4 +275,6 @@ def _decode_request(reader: Reader, where: str) -> BatchRequest:
     if tag == _DELETE_INTEGERS:
         (count,) = reader.unpack("<I")
         return BatchRequest(name, None, reader.unpack_many(count, "q", 8))
+    if tag == _IMPORT:
+        return BatchRequest(name, None, segment=reader.bytes())
     raise UnknownRecord(f"{where} holds a request of kind {tag}, which this version does not know")
