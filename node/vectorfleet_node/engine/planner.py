@@ -7,7 +7,7 @@ width ef costs as much as scanning ten to twenty times ef rows; a filter that co
 walk more recall than a random one. On GloVe-100 (341,179 rows) the rarer half of the words has .92 at ef 283 and .96 at
 500; the commonest tenth stays at .90 however wide the walk, and a scan of it is faster.
 
-The constants and the two tables are from `python -m tests.golden.tune`, over queries that no test checks.
+The two tables are from `python -m tests.golden.tune`, over queries that no test checks.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ DEFAULT_EF: Final = (
 FEW_ROWS: Final = 10_000  # of 768 dimensions or more: scanned in a few milliseconds at most, with recall 1
 FEW_ROWS_BY_DOT: Final = 50_000  # a graph by inner product leads to the long rows; a filter may allow only others
 _FEW_DIMENSIONS: Final = 768  # shorter vectors are scanned faster
+_NARROW: Final = 20  # hits; a walk for more is wider by the root of it: for 100 at .95 on GloVe-100 ef has to be 384
 _ROWS_PER_EF: Final = 12
 _FILTERED_WIDTH: Final = 1.2  # a filter that leads away from the query takes a wider walk than a random one
 _ALLOWED_PER_HIT: Final = 4  # a filtered walk looks at so many allowed rows for each one it returns
@@ -34,9 +35,9 @@ _DOT_REFINE: Final = 4.0  # so many times more: by inner product the error of a 
 _ROWS_PER_CODE_SCAN: Final = 100  # a scan of codes costs as much as a scan of a hundredth of the rows themselves
 _ROWS_PER_REFINED: Final = 2  # and refining costs half as much as scanning
 
-# Least recall@10 without a filter on GloVe-100 (the harder of two real data sets) -> the effort that reached it.
-_EF_FOR_RECALL: Final = ((0.80, 24), (0.90, 64), (0.95, 128), (0.98, 256), (0.99, 512), (1.0, 1024))
-_REFINE_FOR_RECALL: Final = ((0.80, 1.5), (0.90, 3.0), (0.95, 5.0), (0.98, 8.0), (0.99, 10.0), (1.0, 20.0))
+# Recall@10 on GloVe-100, the harder of two real data sets, and the effort that reached it.
+_EF_FOR_RECALL: Final = ((0.80, 32), (0.90, 96), (0.95, 200), (0.98, 384), (0.99, 768), (0.995, 1024))
+_REFINE_FOR_RECALL: Final = ((0.80, 1.5), (0.90, 3.0), (0.95, 5.0), (0.98, 8.0), (0.99, 15.0), (0.995, 20.0))
 
 
 def walk_width(rows: int, allowed: int, dimensions: int, k: int, metric: Metric, options: SearchOptions) -> int | None:
@@ -46,8 +47,8 @@ def walk_width(rows: int, allowed: int, dimensions: int, k: int, metric: Metric,
     few = max(few, FEW_ROWS * _FEW_DIMENSIONS // dimensions)
     if _exactly(options) or allowed <= k or (filtered and allowed <= few):
         return None
-    wanted = _for_recall(_EF_FOR_RECALL, options.target_recall) if options.target_recall else DEFAULT_EF
-    ef = max(options.ef or max(int(wanted), int(wanted) * k // 100), candidates(k, rows))
+    width = _for_recall(_EF_FOR_RECALL, options.target_recall) if options.target_recall else DEFAULT_EF
+    ef = max(options.ef or int(width * max(1.0, k / _NARROW) ** 0.5), candidates(k, rows))
     if filtered:
         ef = max(int(_FILTERED_WIDTH * ef * rows / allowed), _ALLOWED_PER_HIT * k * rows // allowed)
     asked_to_walk = options.ef > 0 and not filtered
@@ -78,9 +79,9 @@ def candidates(k: int, rows: int) -> int:
 
 
 def _exactly(options: SearchOptions) -> bool:
-    return options.exact or options.target_recall == 1.0
+    return options.exact or options.target_recall > _EF_FOR_RECALL[-1][0]
 
 
 def _for_recall(table: tuple[tuple[float, float], ...], target: float) -> float:
-    """The effort of the first line that reaches the target."""
+    """The effort of the first line that reaches the target; more than the last one promises is for a scan."""
     return next(effort for recall, effort in table if recall >= target)

@@ -11,7 +11,7 @@ import pytest
 from vectorfleet.schema import IndexKind, Metric
 from vectorfleet_node.engine.cpu import CpuEngine
 from vectorfleet_node.engine.exact import ExactIndex
-from vectorfleet_node.engine.port import Index, SearchOptions
+from vectorfleet_node.engine.port import EngineTrace, Index, SearchOptions
 
 SEED, ROWS, DIMENSIONS = 5, 6_000, 64
 KINDS = list(IndexKind)
@@ -148,3 +148,18 @@ def test_a_zero_vector_has_cosine_zero_as_a_row_and_as_a_query(kind: IndexKind, 
     assert scores[0][ids[0] == 7].tolist() == [0]
     scores, _ = index.search(np.zeros((1, DIMENSIONS), np.float32), 200, allow=None, options=OPTIONS)
     assert set(scores[0].tolist()) == {0}
+
+
+def test_it_tells_how_it_looked(index: Index) -> None:
+    plans = {
+        IndexKind.EXACT: f"scan of {ROWS} rows",
+        IndexKind.HNSW: "graph, ef 200",
+        IndexKind.HNSW_INT8: "graph, ef 200",
+        IndexKind.PQ: "codes, refine ",
+    }
+    trace = EngineTrace()
+    index.search(QUERIES, 10, allow=None, options=OPTIONS, trace=trace)
+    assert trace.plan.startswith(plans[index.kind])
+    few = np.arange(ROWS) < 12
+    index.search(QUERIES, 10, allow=few, options=OPTIONS, trace=trace)
+    assert trace.plan == "scan of 12 allowed rows"

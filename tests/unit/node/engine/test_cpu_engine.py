@@ -1,4 +1,4 @@
-"""Refusing wrong artefacts, the threads of a build, and the plan of a search on a graph."""
+"""Refusing wrong artefacts, and the threads of a build."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import pytest
 from vectorfleet.schema import IndexKind, IndexType, Metric
 from vectorfleet_node.engine.artefact import HEADER_BYTES
 from vectorfleet_node.engine.cpu import CpuEngine
-from vectorfleet_node.engine.planner import DEFAULT_EF, FEW_ROWS, FEW_ROWS_BY_DOT, walk_width
 from vectorfleet_node.engine.port import SearchOptions
 
 ENGINE = CpuEngine(build_threads=1)
@@ -102,37 +101,3 @@ def test_an_empty_graph_can_be_built_and_opened(tmp_path: Path) -> None:
     index = ENGINE.load(IndexKind.HNSW, none, Metric.L2, tmp_path / "index")
     _, ids = index.search(VECTORS[:1], 2, allow=None, options=SearchOptions())
     assert ids.tolist() == [[-1, -1]]
-
-
-def test_the_plan_walks_an_unfiltered_graph_as_widely_as_k_needs() -> None:
-    assert walk_width(100_000, 100_000, 768, 10, Metric.L2, SearchOptions()) == DEFAULT_EF
-    assert walk_width(100_000, 100_000, 768, 500, Metric.L2, SearchOptions()) == 1000
-    assert walk_width(100_000, 100_000, 768, 10, Metric.L2, SearchOptions(ef=64)) == 64
-
-
-def test_the_plan_never_walks_more_narrowly_than_k() -> None:
-    for k in (1, 10, 400, 16_384):
-        assert walk_width(10**6, 10**6, 768, k, Metric.L2, SearchOptions(ef=1)) > k
-
-
-def test_the_plan_widens_a_filtered_walk_by_the_share_that_is_allowed() -> None:
-    assert walk_width(10**6, 500_000, 768, 100, Metric.L2, SearchOptions()) == 800
-    assert walk_width(10**6, 250_000, 768, 100, Metric.L2, SearchOptions(ef=64)) == 1600
-    assert walk_width(10**6, 250_000, 768, 10, Metric.L2, SearchOptions()) == 1.2 * 4 * DEFAULT_EF
-
-
-def test_the_plan_scans_where_a_walk_would_cost_more() -> None:
-    assert walk_width(100_000, FEW_ROWS, 768, 10, Metric.L2, SearchOptions()) is None
-    assert walk_width(10**7, 20_000, 768, 100, Metric.L2, SearchOptions()) is None
-    assert walk_width(100_000, 100_000, 768, 16_384, Metric.L2, SearchOptions()) is None
-    assert walk_width(100_000, 100_000, 768, 10, Metric.L2, SearchOptions(exact=True)) is None
-
-
-def test_the_plan_scans_more_rows_by_inner_product() -> None:
-    assert walk_width(10**5, FEW_ROWS + 1, 768, 1, Metric.L2, SearchOptions(ef=2)) is not None
-    assert walk_width(10**5, FEW_ROWS_BY_DOT, 768, 1, Metric.DOT, SearchOptions(ef=2)) is None
-
-
-def test_the_plan_scans_more_rows_of_fewer_dimensions() -> None:
-    assert walk_width(10**6, 70_000, 100, 1, Metric.L2, SearchOptions(ef=2)) is None
-    assert walk_width(10**6, 70_000, 768, 1, Metric.L2, SearchOptions(ef=2)) is not None
