@@ -21,7 +21,7 @@ import grpc
 from pydantic import ValidationError
 
 from vectorfleet.descriptor import COLLECTION_OBJECT, CollectionDescriptor
-from vectorfleet.schema import CollectionSchema, FieldSchema, KeyType, VectorSchema
+from vectorfleet.schema import CollectionSchema, FieldSchema, FieldType, KeyType, VectorSchema
 from vectorfleet.topology import (
     Claim,
     CollectionTopology,
@@ -82,6 +82,9 @@ def discover(data: Path) -> list[CollectionTopology]:
 
 def schema_of(request: pb.CreateCollectionRequest) -> CollectionSchema:
     """The schema that a request asks for. ApiError INVALID_ARGUMENT when it is none."""
+    for field in request.fields:
+        if field.indexed and field.type == FieldType.JSON:
+            raise invalid("fields.indexed", f"{field.name} is Json and cannot be indexed; add a field of its own")
     try:
         return CollectionSchema(
             key=KeyType(request.key_type or KeyType.STRING),

@@ -64,6 +64,11 @@ CREATED = (
     Case("field_name_is_an_identifier", _field(name="Lang"), ("fields[0].name", "'Lang'", "a-z, 0-9 and _")),
     Case("field_name_is_not_reserved", _field(name="key"), ("fields[0].name", "'key'", "reserved")),
     Case(
+        "json_fields_have_no_index",
+        _field(type="Json", indexed=True),
+        ("fields[0].indexed", "lang is Json and cannot be indexed"),
+    ),
+    Case(
         "index_type_is_one_that_a_cpu_builds",
         _vector(index={"type": "CAGRA"}),
         ("vectors[0].index.type", "CAGRA is not supported yet", "Auto, Exact, PQ or HNSW"),

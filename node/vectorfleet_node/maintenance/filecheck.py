@@ -20,6 +20,7 @@ from vectorfleet_node.shard.parts import ROW_BITS
 from vectorfleet_node.shard.rowhash import LANES, Hashes, hash_in_pieces
 from vectorfleet_node.storage import segment
 from vectorfleet_node.storage.checked import CheckedFile
+from vectorfleet_node.storage.fieldfile import read_fields, wrong_fields
 from vectorfleet_node.storage.keyindex import KeyIndex
 from vectorfleet_node.storage.manifest import FileEntry, RequestsEntry, SegmentEntry
 from vectorfleet_node.storage.segment import KEY, SegmentRows
@@ -67,6 +68,8 @@ def check_segment(
             _check_rows(content, folder, entry, collection, shard, touched)
         except DataLoss as error:
             content.problems.append((Kind.FILE_WRONG, entry.rows.name, str(error)))
+    if content.hashes is not None:
+        content.problems += _check_fields(folder, entry, {each.fields.name for each in entries if each.fields} - bad)
     for each in entries:
         content.problems += _check_indexes(folder, each, collection, bad)
     return content
@@ -142,6 +145,20 @@ def _verified_vectors(folder: Path, entry: SegmentEntry, collection: CollectionS
         file.verify_all()
         vectors[schema.name] = segment.map_vectors(file, entry.count, schema.dimensions)
     return vectors
+
+
+def _check_fields(folder: Path, entry: SegmentEntry, names: Set[str]) -> list[Problem]:
+    """Whether files with indexes of fields say what the rows do, whose file is whole."""
+    found: list[Problem] = []
+    for name in sorted(names):
+        try:
+            rows = segment.read_rows(CheckedFile.open(folder / entry.rows.name)).rows
+            wrong = wrong_fields(read_fields(CheckedFile.open(folder / name), rows), rows)
+        except DataLoss as error:
+            found.append((Kind.FILE_WRONG, name, str(error)))
+        else:
+            found += [(Kind.FILE_WRONG, name, f"its index of {field} is not that of the rows") for field in wrong]
+    return found
 
 
 def _check_indexes(folder: Path, entry: SegmentEntry, collection: CollectionSchema, bad: set[str]) -> list[Problem]:

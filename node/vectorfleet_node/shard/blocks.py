@@ -21,7 +21,8 @@ from vectorfleet_node.shard.checks import SegmentFiles
 from vectorfleet_node.shard.lookup import Lookup
 from vectorfleet_node.shard.parts import Upsert, first_sequence
 from vectorfleet_node.shard.rowhash import LANES, Hashes, total
-from vectorfleet_node.shard.view import RowBlock, RowsIdentity
+from vectorfleet_node.shard.view import Lineage, RowBlock, RowsIdentity
+from vectorfleet_node.storage.fieldindex import FieldIndex
 from vectorfleet_node.storage.manifest import SegmentEntry
 from vectorfleet_node.storage.segment import KEY, SegmentRows
 
@@ -37,6 +38,7 @@ class Segment:
     """An opened segment: `entry` names its files, everything else is in memory or memory-mapped from `files`.
 
     rebuilt: names of index files that the store has no good copy of; these indexes are in no file any more.
+    fields: the indexes of payload fields, by field.
     """
 
     entry: SegmentEntry
@@ -46,6 +48,7 @@ class Segment:
     files: SegmentFiles
     rebuilt: frozenset[str] = frozenset()
     identity: RowsIdentity = field(default_factory=RowsIdentity)
+    fields: Mapping[str, FieldIndex] = field(default_factory=dict)
 
     def with_entry(self, entry: SegmentEntry) -> Segment:
         """The same rows as another manifest has them."""
@@ -109,7 +112,14 @@ class SealedRows:
         if self._part is None:
             segment, content = self.segment, self.segment.content
             block = RowBlock(
-                content.rows, segment.vectors, segment.indexes, self.live.copy(), True, segment.files, segment.identity
+                content.rows,
+                segment.vectors,
+                segment.indexes,
+                self.live.copy(),
+                True,
+                segment.files,
+                segment.identity,
+                segment.fields,
             )
             self._part = BlockPart(
                 block, content.sequences, content.hashes, segment.entry, replace(self.lookup, live=block.live)
@@ -126,6 +136,7 @@ class GrowingRows:
     _end: int = 0
     _batches: list[pa.RecordBatch] = field(default_factory=list)
     _batch_bytes: int = 0
+    _lineage: Lineage = field(default_factory=Lineage)
     _identity: RowsIdentity = field(default_factory=RowsIdentity)
     _part: BlockPart | None = None
 
@@ -174,7 +185,7 @@ class GrowingRows:
             self._batches[-2:] = [pa.concat_batches(self._batches[-2:])]
         self._batch_bytes = sum(int(batch.nbytes) for batch in self._batches)
         self._end += count
-        self._identity = RowsIdentity()
+        self._identity = RowsIdentity(self._lineage, self._start)
         self._part = None
         return count
 
@@ -194,7 +205,7 @@ class GrowingRows:
         kept = np.searchsorted(self._sequences[: self._end], np.uint64(first_sequence(position + 1)))
         if kept > self._start:
             self._start = int(kept)
-            self._identity = RowsIdentity()
+            self._identity = RowsIdentity(self._lineage, self._start)
             self._part = None
 
     def part(self) -> BlockPart:

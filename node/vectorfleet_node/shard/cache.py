@@ -80,11 +80,13 @@ class SegmentCache:
     async def open(self, entry: SegmentEntry) -> Segment:
         """The segment, its files fetched as needed and checked; an index that the store has lost is built anew.
 
+        Lost indexes of fields are not: filters can do without.
+
         DataLoss when the store's rows or vectors are damaged, CacheFull; any StorageError.
         """
         await self._hold(entry.files())
         await asyncio.gather(*(self._fetch(file) for file in [entry.rows, *entry.vectors.values()]))
-        lost = frozenset([index.file.name for index in entry.indexes.values() if not await self._has(index.file)])
+        lost = frozenset([file.name for file in entry.derived() if not await self._has(file)])
         try:
             opened = await asyncio.to_thread(
                 open_segment,

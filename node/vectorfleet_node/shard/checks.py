@@ -40,7 +40,7 @@ class SegmentFiles:
 
     def verify(self, rows: Numbers, fields: Iterable[str], vectors: Iterable[str]) -> None:
         """Checks the blocks of those rows in those columns and vectors. Rotten names the file, and where it is bad."""
-        with self._telling():
+        with self.telling():
             for name in fields:
                 _verify_column(self.rows, self.table.column(name), rows)
             for name in vectors:
@@ -50,7 +50,7 @@ class SegmentFiles:
 
     def verify_columns(self, fields: Iterable[str]) -> None:
         """Checks the blocks of all rows in those columns. Rotten as `verify`."""
-        with self._telling():
+        with self.telling():
             for name in fields:
                 for chunk in self.table.column(name).chunks:
                     if len(chunk):
@@ -58,7 +58,8 @@ class SegmentFiles:
                         _verify_slots(self.rows, chunk, ends[:1], ends[1:])
 
     @contextmanager
-    def _telling(self) -> Iterator[None]:
+    def telling(self) -> Iterator[None]:
+        """While it lasts, what is found damaged in a file of the segment is told, and raised as Rotten."""
         try:
             yield
         except DamagedFile as error:

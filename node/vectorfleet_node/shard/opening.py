@@ -19,6 +19,7 @@ from vectorfleet_node.shard.blocks import Segment
 from vectorfleet_node.shard.checks import RottenCallback, SegmentFiles
 from vectorfleet_node.storage import segment
 from vectorfleet_node.storage.checked import CheckedFile
+from vectorfleet_node.storage.fieldfile import read_fields
 from vectorfleet_node.storage.manifest import FileEntry, IndexEntry, SegmentEntry
 from vectorfleet_node.storage.store import DataLoss
 
@@ -34,8 +35,8 @@ def open_segment(
 ) -> Segment:
     """The segment, its large files memory-mapped. Slow: call it in a thread.
 
-    rotten: see `SegmentFiles`. lost: index files that cannot be had; they are built anew, in memory. DataLoss when a
-    file is not what the entry says it is.
+    rotten: see `SegmentFiles`. lost: index files that cannot be had; they are built anew, in memory, and indexes of
+    fields are left out. DataLoss when a file is not what the entry says it is.
     """
     rows_file = CheckedFile.open(folder / entry.rows.name)
     content = segment.read_rows(rows_file)
@@ -54,9 +55,11 @@ def open_segment(
         else:
             indexes[vector.name] = open_index(folder, index, vector, vectors[vector.name], engine)
     rows = conform(content.rows, collection, entry.rows.name)
-    return Segment(
-        entry, replace(content, rows=rows), vectors, indexes, SegmentFiles(rows_file, rows, files, rotten), lost
-    )
+    fields = {}
+    if entry.fields is not None and entry.fields.name not in lost:
+        fields = read_fields(CheckedFile.open(folder / entry.fields.name), rows)
+    checks = SegmentFiles(rows_file, rows, files, rotten)
+    return Segment(entry, replace(content, rows=rows), vectors, indexes, checks, lost, fields=fields)
 
 
 def open_requests(folder: Path, file: FileEntry) -> list[tuple[str, int]]:

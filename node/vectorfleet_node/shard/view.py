@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Protocol
 
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 
 from vectorfleet.partition import Key as Key
 from vectorfleet_node.engine.port import Index
+from vectorfleet_node.storage.fieldindex import FieldIndex
 
 
 class RowCheck(Protocol):
@@ -24,9 +26,23 @@ class RowCheck(Protocol):
     def verify_columns(self, fields: Iterable[str]) -> None:
         """See `RowBlock.verify_columns`."""
 
+    def telling(self) -> AbstractContextManager[None]:
+        """See `RowBlock.telling`."""
 
+
+class Lineage:
+    """Stands for rows to which others are only ever added, at the end."""
+
+
+@dataclass(frozen=True, eq=False)
 class RowsIdentity:
-    """Stands for rows that never change, whichever of them live; what is known of them goes when it does."""
+    """Stands for rows that never change, whichever of them live; what is known of them goes when it does.
+
+    lineage: whose rows from number `first` on these are; None when no others will be added to them.
+    """
+
+    lineage: Lineage | None = None
+    first: int = 0
 
 
 @dataclass(frozen=True)
@@ -41,6 +57,7 @@ class RowBlock:
     sealed: False for the growing rows.
     check: None when the rows are in memory only.
     identity: the same for all blocks of exactly these rows; None when nobody may remember anything about them.
+    fields: the indexes of payload fields, over exactly these rows, live or not; of no field that has none.
     """
 
     rows: pa.Table
@@ -50,6 +67,7 @@ class RowBlock:
     sealed: bool
     check: RowCheck | None = None
     identity: RowsIdentity | None = None
+    fields: Mapping[str, FieldIndex] = field(default_factory=dict)
 
     def verify(self, rows: NDArray[np.int64], fields: Iterable[str], vectors: Iterable[str]) -> None:
         """Checks what is on the disk of these rows' fields and vectors, block by block, before it is given to anybody.
@@ -63,6 +81,10 @@ class RowBlock:
         """Checks what is on the disk of those fields of all rows, before a filter decides by them. As `verify`."""
         if self.check is not None:
             self.check.verify_columns(fields)
+
+    def telling(self) -> AbstractContextManager[None]:
+        """To be entered around what asks `fields`: they raise DamagedFile, which it tells and raises as port.Rotten."""
+        return nullcontext() if self.check is None else self.check.telling()
 
     @cached_property
     def live_rows(self) -> int:

@@ -24,7 +24,8 @@ from vectorfleet_node.shard.opening import open_segment
 from vectorfleet_node.shard.rowhash import LANES, Hashes, hash_in_pieces, total
 from vectorfleet_node.storage import checked, segment
 from vectorfleet_node.storage.checked import CheckedFile
-from vectorfleet_node.storage.format import BLOCK_CHECKSUMS, index_kinds
+from vectorfleet_node.storage.fieldfile import write_fields
+from vectorfleet_node.storage.format import BLOCK_CHECKSUMS, FIELD_INDEXES, index_kinds
 from vectorfleet_node.storage.keyindex import KeyIndex
 from vectorfleet_node.storage.manifest import FileEntry, IndexEntry, RequestsEntry, SegmentEntry
 from vectorfleet_node.storage.segment import KEY, FileKind, SegmentRows
@@ -123,10 +124,13 @@ class SegmentWriter:
         try:
             rows_file = self._file("rows", lambda path: segment.write_rows(path, content, self.format))
             made.append(rows_file)
+            fields = self._fields(rows, made)
             vectors, indexes = {}, {}
             for schema in self.collection.vectors:
                 vectors[schema.name], indexes[schema.name] = self._vectors(schema, kept, made, work)
-            entry = SegmentEntry(count=len(content.sequences), rows=rows_file, vectors=vectors, indexes=indexes)
+            entry = SegmentEntry(
+                count=len(content.sequences), rows=rows_file, vectors=vectors, indexes=indexes, fields=fields
+            )
             return open_segment(self.folder, entry, self.collection, self.engine, self.rotten)
         except BaseException:
             # A build that fails is tried again and again: what each attempt left would fill the disk.
@@ -174,6 +178,15 @@ class SegmentWriter:
         """A file of request ids, all of log positions up to `through`."""
         file = self._file("requests", lambda path: segment.write_requests(path, requests))
         return RequestsEntry(through=through, count=len(requests), file=file)
+
+    def _fields(self, rows: pa.Table, made: list[FileEntry]) -> FileEntry | None:
+        """The file with the indexes of the fields that are marked so, which is added to `made`; None without any."""
+        indexed = [field.name for field in self.collection.fields if field.indexed and field.type.indexable]
+        if not indexed or self.format < FIELD_INDEXES:
+            return None
+        file = self._file("fields", lambda path: write_fields(path, rows, indexed))
+        made.append(file)
+        return file
 
     def _vectors(
         self, schema: VectorSchema, kept: _Kept, made: list[FileEntry], work: Work | None

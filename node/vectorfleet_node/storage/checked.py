@@ -17,7 +17,7 @@ import os
 import struct
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import google_crc32c
 import numpy as np
@@ -95,6 +95,12 @@ class CheckedFile:
     def verify(self, start: int, stop: int) -> None:
         """Checks the blocks that bytes [start, stop) touch. DamagedFile names the first bad one."""
         self._check(range(start // self._block, -(-stop // self._block)))
+
+    def verify_view(self, view: NDArray[Any]) -> None:
+        """Checks the blocks under a contiguous view of `data`. As `verify`."""
+        if view.size:
+            start = view.ctypes.data - self.address
+            self.verify(start, start + view.nbytes)
 
     def verify_spans(self, starts: Offsets, stops: Offsets) -> None:
         """Checks the blocks that any of the byte ranges [starts[i], stops[i]) touches, each block once."""

@@ -6,6 +6,7 @@ never falls. What is written in a newer format than this version reads stops the
 
     1   segment files are bare: only a checksum of the whole file, in its name
     2   segment files carry a checksum of each block (`checked`), rows carry an index of their keys (`keyindex`),
+        segments may have a file with the indexes of their fields (`fieldfile`),
         indexes may be of any kind, segments may be imported beside the log
 """
 
@@ -18,6 +19,7 @@ from vectorfleet.schema import IndexKind
 FORMAT: Final = 2
 READABLE: Final = (1, 2)
 BLOCK_CHECKSUMS: Final = 2  # the first format whose files have them, and key indexes
+FIELD_INDEXES: Final = 2  # the first format whose segments may have a file with the indexes of their fields
 IMPORTS: Final = 2  # the first format whose log can import segments
 _INDEXES_OF_1: Final = frozenset({IndexKind.EXACT, IndexKind.HNSW})
 

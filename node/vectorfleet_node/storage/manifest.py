@@ -16,9 +16,10 @@ import numpy as np
 from google_crc32c import value as crc32c
 from numpy.typing import NDArray
 from pydantic import ConfigDict, Field, ValidationError
+from pydantic.main import IncEx
 
 from vectorfleet.schema import Frozen, IndexKind
-from vectorfleet_node.storage.format import FORMAT, READABLE, readable
+from vectorfleet_node.storage.format import FIELD_INDEXES, FORMAT, READABLE, readable
 from vectorfleet_node.storage.record import UnknownRecord
 from vectorfleet_node.storage.store import DataLoss
 
@@ -46,7 +47,8 @@ class IndexEntry(Frozen):
 class SegmentEntry(Frozen):
     """A segment: its files, and which rows are live at the manifest's position.
 
-    vectors, indexes: by vector name. live: one bit a row, least significant first; empty when every row is live.
+    vectors, indexes: by vector name. fields: the indexes of its payload fields; None where none is indexed, and in
+    format 1. live: one bit a row, least significant first; empty when every row is live.
     """
 
     model_config = ConfigDict(ser_json_bytes="base64", val_json_bytes="base64")
@@ -55,6 +57,7 @@ class SegmentEntry(Frozen):
     rows: FileEntry
     vectors: dict[str, FileEntry]
     indexes: dict[str, IndexEntry]
+    fields: FileEntry | None = None
     live: bytes = b""
 
     def live_mask(self) -> NDArray[np.bool_]:
@@ -75,7 +78,11 @@ class SegmentEntry(Frozen):
 
     def files(self) -> list[FileEntry]:
         """Every file of the segment."""
-        return [self.rows, *self.vectors.values(), *(index.file for index in self.indexes.values())]
+        return [self.rows, *self.vectors.values(), *self.derived()]
+
+    def derived(self) -> list[FileEntry]:
+        """The files that could be made anew from the rows and vectors: indexes."""
+        return [*(index.file for index in self.indexes.values()), *([self.fields] if self.fields else [])]
 
 
 class RequestsEntry(Frozen):
@@ -149,7 +156,9 @@ class Manifest(Frozen):
 
 def encode(manifest: Manifest) -> bytes:
     """The manifest's bytes, in its format."""
-    left_out = _SINCE_2 if manifest.format < 2 else None
+    left_out: IncEx | None = None
+    if manifest.format < FIELD_INDEXES:
+        left_out = dict.fromkeys(_SINCE_2, True) | {"segments": {"__all__": {"fields"}}}
     content = _HEADER.pack(_MAGIC, manifest.format) + manifest.model_dump_json(exclude=left_out).encode()
     return content + _CRC.pack(crc32c(content))
 

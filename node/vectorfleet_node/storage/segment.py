@@ -27,7 +27,7 @@ from vectorfleet_node.storage.keyindex import KeyIndex
 from vectorfleet_node.storage.store import DataLoss
 
 Vectors = NDArray[np.float32]
-FileKind = Literal["rows", "vectors", "index", "requests"]
+FileKind = Literal["rows", "vectors", "index", "fields", "requests"]
 
 HASH_BYTES: Final = 32
 KEY: Final = "key"
@@ -82,7 +82,7 @@ def write_rows(path: Path, content: SegmentRows, written_format: int) -> None:
     if written_format >= BLOCK_CHECKSUMS:
         columns |= {_KEY_HASH: pa.array(content.keys.hashes), _KEY_ROW: pa.array(content.keys.rows)}
     columns |= {_FIELD + name: content.rows.column(name) for name in content.rows.column_names if name != KEY}
-    _write_table(path, pa.table(columns))
+    write_table(path, pa.table(columns))
 
 
 def read_rows(file: CheckedFile) -> SegmentRows:
@@ -116,7 +116,7 @@ def map_vectors(file: CheckedFile, rows: int, dimensions: int) -> Vectors:
 def write_requests(path: Path, requests: list[tuple[str, int]]) -> None:
     """Writes a `.requests` file: (request id, log position), oldest first."""
     ids, positions = [name for name, _ in requests], [position for _, position in requests]
-    _write_table(path, pa.table([pa.array(ids, pa.string()), pa.array(positions, pa.uint64())], schema=_REQUESTS))
+    write_table(path, pa.table([pa.array(ids, pa.string()), pa.array(positions, pa.uint64())], schema=_REQUESTS))
 
 
 def read_requests(file: CheckedFile) -> list[tuple[str, int]]:
@@ -126,7 +126,8 @@ def read_requests(file: CheckedFile) -> list[tuple[str, int]]:
     return list(zip(table.column("id").to_pylist(), table.column("position").to_pylist(), strict=True))
 
 
-def _write_table(path: Path, table: pa.Table) -> None:
+def write_table(path: Path, table: pa.Table) -> None:
+    """Writes an Arrow IPC file."""
     with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
         writer.write_table(table)
 

@@ -43,7 +43,7 @@ class Column:
 
     def values(self, rows: Source) -> Values:
         """See Expression."""
-        return rows.table[self.name]
+        return rows.column(self.name)
 
 
 @dataclass(frozen=True)
@@ -205,19 +205,3 @@ class Either:
     def values(self, rows: Source) -> Values:
         """See Expression."""
         return reduce(pc.or_kleene, (term.values(rows) for term in self.terms))
-
-
-def columns_of(expression: Expression) -> frozenset[str]:
-    """The columns that an expression reads."""
-    match expression:
-        case Column(name) | InDocument(name):
-            return frozenset([name])
-        case Compare(left, _, right):
-            return columns_of(left) | columns_of(right)
-        case OneOf(operand) | Matches(operand) | Missing(operand) | Negation(operand):
-            return columns_of(operand)
-        case Length(operand) | Contains(operand):
-            return columns_of(operand)
-        case All(terms) | Either(terms) | First(terms):
-            return frozenset[str]().union(*map(columns_of, terms))
-    return frozenset()

@@ -1,7 +1,8 @@
 """What filters worked out about blocks of rows, kept within a number of bytes: masks, and values found in documents.
 
-A process has one of each, shared by its shards and threads. An entry belongs to a `view.RowsIdentity`: rows that never
-change. It goes when room is needed (what was used longest ago first) and when its rows are gone.
+A process has one of each, shared by its shards and threads. An entry belongs to a `view.RowsIdentity`, rows that never
+change, or to a `view.Lineage`. It goes when room is needed (what was used longest ago first) and when its rows are
+gone.
 
 The trap: a weak reference may be told of at any moment, in any thread, also in one that holds the lock; it only notes
 whose rows are gone, and the next call clears up.
@@ -15,7 +16,7 @@ from collections import OrderedDict, deque
 from collections.abc import Hashable
 from typing import Final, Generic, TypeVar
 
-from vectorfleet_node.shard.view import RowsIdentity
+from vectorfleet_node.shard.view import Lineage, RowsIdentity
 
 T = TypeVar("T")
 _ENTRY_BYTES: Final = 256  # of an entry beside its value
@@ -34,7 +35,7 @@ class Kept(Generic[T]):
         self._gone: deque[int] = deque()
         self._lock = threading.Lock()
 
-    def get(self, rows: RowsIdentity, name: Hashable) -> T | None:
+    def get(self, rows: RowsIdentity | Lineage, name: Hashable) -> T | None:
         """The value, if it is still there."""
         with self._lock:
             self._clear_up()
@@ -46,7 +47,7 @@ class Kept(Generic[T]):
             self._entries.move_to_end((id(rows), name))
             return entry[0]
 
-    def put(self, rows: RowsIdentity, name: Hashable, value: T, size: int) -> None:
+    def put(self, rows: RowsIdentity | Lineage, name: Hashable, value: T, size: int) -> None:
         """Keeps a value of `size` bytes; not one that is larger than the limit by itself."""
         number, size = id(rows), size + _ENTRY_BYTES
         with self._lock:

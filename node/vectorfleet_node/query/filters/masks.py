@@ -1,8 +1,8 @@
 """Which rows of a block pass a filter, kept for blocks that do not change. Used by `query.rows`.
 
-A kept mask is of the block's rows, live or not; who lives is and-ed afterwards, by the caller. Columns are verified
-when a mask is worked out, not when it is taken from here: it was made of bytes that were whole, so that a file which
-rots later does not make it wrong, and whatever is returned is verified by itself.
+A kept mask is of the block's rows, live or not; who lives is and-ed afterwards, by the caller. Columns and indexes are
+verified when a mask is worked out, not when it is taken from here: it was made of bytes that were whole, so that a file
+which rots later does not make it wrong, and whatever is returned is verified by itself.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vectorfleet_node.query.filters import Filter
+from vectorfleet_node.query.filters.documents import Source
 from vectorfleet_node.query.filters.kept import Kept
 from vectorfleet_node.shard.view import RowBlock
 
@@ -26,8 +27,8 @@ def mask_of(block: RowBlock, filter_: Filter, masks: Kept[NDArray[np.uint8]] = M
     packed = masks.get(identity, filter_) if identity is not None else None
     if packed is not None:
         return np.unpackbits(packed, count=len(block.live)).view(np.bool_)
-    block.verify_columns(filter_.columns)
-    mask = filter_.mask(block.rows, identity)
+    with block.telling():
+        mask = filter_.of(Source(block.rows, identity, block.fields, block.verify_columns))
     if identity is not None:
         packed = np.packbits(mask)
         masks.put(identity, filter_, packed, packed.nbytes)

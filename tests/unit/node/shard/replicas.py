@@ -34,7 +34,10 @@ UID = "0123456789abcdef"
 DIMENSIONS = 8
 SCHEMA = CollectionSchema(
     vectors=(VectorSchema(name="default", dimensions=DIMENSIONS),),
-    fields=(FieldSchema(name="lang", type=FieldType.STRING), FieldSchema(name="year", type=FieldType.INT64)),
+    fields=(
+        FieldSchema(name="lang", type=FieldType.STRING, indexed=True),
+        FieldSchema(name="year", type=FieldType.INT64),
+    ),
     shards=1,
 )
 # Nothing is sealed unless a test says so, and nothing waits long.

@@ -222,8 +222,8 @@ async def test_a_restart_reuses_the_files_in_its_cache_and_keeps_no_others(tmp_p
     async with running(make_replica(store, tmp_path, "a")):
         assert store.asked("download") == 0
         kept = {path.name for path in cache.iterdir()}
-        assert {path.rsplit(".", 1)[1] for path in kept} == {"rows", "vectors", "index", "requests"}
-        assert len(kept) == 4 * 3 + 2
+        assert {path.rsplit(".", 1)[1] for path in kept} == {"rows", "vectors", "index", "fields", "requests"}
+        assert len(kept) == 4 * 4 + 2
 
 
 async def test_rows_older_than_a_field_have_nulls_in_it(tmp_path: Path) -> None:
