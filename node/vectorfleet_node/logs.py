@@ -15,6 +15,7 @@ import structlog
 request_id: ContextVar[str] = ContextVar("request_id", default="")
 
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+_told = {"from": logging.NOTSET}
 
 
 def _add_request_id(_logger: Any, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
@@ -26,6 +27,7 @@ def _add_request_id(_logger: Any, _method: str, event: structlog.typing.EventDic
 
 def configure(level: str, node: str) -> None:
     """Sends logs of `level` (debug, info, warning, error) and above to stderr; each line carries the node's name."""
+    _told["from"] = _LEVELS[level]
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
@@ -40,6 +42,11 @@ def configure(level: str, node: str) -> None:
         cache_logger_on_first_use=False,
     )
     structlog.contextvars.bind_contextvars(node=node)
+
+
+def debugging() -> bool:
+    """Whether anybody reads debug lines: where one is written for each call, not making it is worth the question."""
+    return _told["from"] <= logging.DEBUG
 
 
 def logger() -> structlog.typing.FilteringBoundLogger:

@@ -25,6 +25,7 @@ _LEVELS = {
     ConsistencyLevel.BOUNDED: pb.Consistency.BOUNDED,
     ConsistencyLevel.EVENTUAL: pb.Consistency.EVENTUAL,
 }
+_KNOWN = frozenset(pb.Consistency.Level.values())
 
 
 def check_token(token: pb.SessionToken, uid: str, shards: int, field: str) -> None:
@@ -43,7 +44,7 @@ def resolve(asked: pb.Consistency, collection: CollectionTopology, uid: str) -> 
     """The level with every default filled in, checked."""
     resolved = pb.Consistency()
     resolved.CopyFrom(asked)
-    if asked.level not in pb.Consistency.Level.values():
+    if asked.level not in _KNOWN:
         raise invalid("consistency.level", f"is {asked.level}; allowed are {', '.join(pb.Consistency.Level.keys())}")
     if asked.level == pb.Consistency.DEFAULT:
         resolved.level = _LEVELS[collection.consistency]

@@ -22,7 +22,7 @@ from vectorfleet_node.api.admission import Admission
 from vectorfleet_node.api.batching import Batcher
 from vectorfleet_node.api.consistency import tell_rotten, view_at
 from vectorfleet_node.api.rows import concatenate, key_values, rows_message
-from vectorfleet_node.api.searches import ShardsFound, ShardsSearch, key_of, run_batch
+from vectorfleet_node.api.searches import LocalAnswers, ShardsFound, ShardsSearch, key_of, run_batch
 from vectorfleet_node.query.grouping import group_shard
 from vectorfleet_node.query.model import SearchSpec
 from vectorfleet_node.query.rows import count, get_rows
@@ -47,28 +47,23 @@ class LocalReads:
         self._batches: Batcher[ShardsSearch, ShardsFound] = Batcher(threads, run_batch, admission, time.monotonic)
 
     async def search(
-        self, asked: peer_pb2.SearchShardsRequest, seconds: float, spec: SearchSpec | None = None
-    ) -> peer_pb2.SearchShardsResponse:
+        self, request: pb.SearchRequest, shards: Sequence[int], seconds: float, spec: SearchSpec | None = None
+    ) -> LocalAnswers:
         """The k best over the shards that can answer within `seconds`; consistency already resolved.
 
         spec: the request's, where the caller has made it. port.Overloaded when too many searches wait.
         """
-        request = asked.request
         began = time.monotonic()
         spec = spec or validate.search_of(request, self._schema(request.collection))
-        answers, views = await self._views(request.collection, asked.shards, request.consistency, seconds)
-        response = peer_pb2.SearchShardsResponse()
-        if views:
-            now = time.monotonic()
-            search = ShardsSearch(views, spec, request.explain, now)
-            left = seconds - (now - began)
-            found = await self._batches.search(key_of(search), search, len(spec.queries), left)
-            tell_rotten(answers, found.rotten)
-            response.results.extend(found.results)
-            response.indexes.extend(found.indexes)
-            response.explanation.extend(found.explanation)
-        response.answers.extend(answers)
-        return response
+        answers, views = await self._views(request.collection, shards, request.consistency, seconds)
+        if not views:
+            return LocalAnswers(answers)
+        now = time.monotonic()
+        search = ShardsSearch(views, spec, request.explain, now)
+        left = seconds - (now - began)
+        found = await self._batches.search(key_of(search), search, len(spec.queries), left)
+        tell_rotten(answers, found.rotten)
+        return LocalAnswers(answers, found.results, found.indexes, found.explanation)
 
     async def search_groups(self, asked: peer_pb2.SearchGroupsRequest, seconds: float) -> peer_pb2.SearchGroupsResponse:
         """The groups of each shard that can answer; as `search`."""

@@ -49,26 +49,32 @@ class Observe(grpc.aio.ServerInterceptor):
         # Looked up once: `labels` costs more than what is done with its answer.
         self._count = lru_cache(maxsize=None)(metrics.requests.labels)
         self._duration = lru_cache(maxsize=None)(metrics.request_seconds.labels)
+        self._observed: dict[int, tuple[Handler, Handler]] = {}  # by id of the first, which is kept so that it stays
 
     async def intercept_service(
         self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails
     ) -> Handler | None:
-        """The handler, observed."""
+        """The handler, observed; made at its first call."""
         handler = await continuation(handler_call_details)
         method = handler_call_details.method
         if handler is None or not method.startswith(_OURS) or handler.response_streaming:
             return handler
-        metadata = dict(handler_call_details.invocation_metadata or ())
-        given = str(metadata.get(REQUEST_ID_HEADER, ""))[:_MAX_REQUEST_ID]
+        known = self._observed.get(id(handler))
+        if known is None:
+            known = self._observed[id(handler)] = handler, self._observe(handler, method)
+        return known[1]
+
+    def _observe(self, handler: Handler, method: str) -> Handler:
         behaviour: Behaviour = cast(Any, handler.stream_unary if handler.request_streaming else handler.unary_unary)
 
         serialize: Callable[[Any], bytes] = handler.response_serializer or bytes
+        name = method.removeprefix(_OURS)
 
         async def observed(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
             if self.closing:
                 await context.abort(grpc.StatusCode.UNAVAILABLE, "this node is about to stop: ask another one")
             # Not the system's randomness: reading that lets go of the interpreter and then queues behind the engine.
-            logs.request_id.set(given or f"{random.getrandbits(128):032x}")
+            logs.request_id.set(_given(context) or f"{random.getrandbits(128):032x}")
             began = time.monotonic()
             code = grpc.StatusCode.OK
             message = ""
@@ -82,7 +88,7 @@ class Observe(grpc.aio.ServerInterceptor):
                 code, message = errors.code_of(status), status.message
                 await context.abort_with_status(rpc_status.to_status(status))
             finally:
-                self._record(method.removeprefix(_OURS), code, message, time.monotonic() - began)
+                self._record(name, code, message, time.monotonic() - began)
 
         wrap = (
             grpc.stream_unary_rpc_method_handler if handler.request_streaming else grpc.unary_unary_rpc_method_handler
@@ -96,11 +102,22 @@ class Observe(grpc.aio.ServerInterceptor):
     def _record(self, method: str, code: grpc.StatusCode, message: str, seconds: float) -> None:
         self._count(method, code.name).inc()
         self._duration(method).observe(seconds)
+        quiet = code in _QUIET and seconds < SLOW_SECONDS
+        if quiet and not logs.debugging():
+            return
         log = logs.logger()
-        tell = log.debug if code in _QUIET and seconds < SLOW_SECONDS else log.warning
+        tell = log.debug if quiet else log.warning
         tell(
             "call", method=method, code=code.name, seconds=round(seconds, 4), **({"error": message} if message else {})
         )
+
+
+def _given(context: grpc.aio.ServicerContext[Any, Any]) -> str:
+    """The id that the caller gave to the request; empty when it gave none."""
+    for key, value in context.invocation_metadata() or ():
+        if key == REQUEST_ID_HEADER:
+            return str(value)[:_MAX_REQUEST_ID]
+    return ""
 
 
 def sendable(answer: bytes, limit: int = MAX_MESSAGE_BYTES) -> bytes:

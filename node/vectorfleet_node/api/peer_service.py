@@ -82,7 +82,7 @@ class PeerService(peer_pb2_grpc.PeerServicer):
         self, request: peer_pb2.SearchShardsRequest, context: Context
     ) -> peer_pb2.SearchShardsResponse:
         """See the .proto."""
-        return await self._node.local.search(request, _remaining(context))
+        return (await self._node.local.search(request.request, request.shards, _remaining(context))).message()
 
     async def SearchGroups(
         self, request: peer_pb2.SearchGroupsRequest, context: Context

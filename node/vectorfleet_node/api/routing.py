@@ -37,11 +37,13 @@ class Router:
     def choose(self, collection: CollectionTopology, shard: int, excluded: set[str]) -> str | None:
         """The node to ask for `shard`; None when all that hold it are excluded."""
         placed = next((entry.replicas for entry in collection.shards if entry.id == shard), ())
+        own = self._own_name
+        if own in placed and own not in excluded and self._own_ready(collection.name, shard):
+            return own
+        if excluded.issuperset(placed):
+            return None
         addresses = self._addresses()
         candidates = [node for node in placed if node not in excluded and (node in addresses or self._is_own(node))]
-        own = self._own_name
-        if own in candidates and self._own_ready(collection.name, shard):
-            return own
         good = [node for node in candidates if node != own and self._good(node, collection.name, shard)]
         pool = good or [node for node in candidates if not self._watch.silent(node)] or candidates
         if not pool:

@@ -6,13 +6,14 @@ Columns are parallel lists, so every function here keeps them equally long.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 
 from vectorfleet.schema import CollectionSchema, KeyType
 from vectorfleet.v1 import vectorfleet_pb2 as pb
 from vectorfleet_node.api.fields import add_field, like, slots
-from vectorfleet_node.query.model import Rows
+from vectorfleet_node.query.model import Hits, Rows
 from vectorfleet_node.shard.view import Key
 
 
@@ -28,14 +29,30 @@ def key_values(keys: pb.Keys) -> list[Key]:
 
 def rows_message(found: Rows, schema: CollectionSchema) -> pb.Rows:
     """Rows as `query` found them."""
-    types = {field.name: field.type for field in schema.fields}
-    rows = pb.Rows(keys=keys_message(found.keys, schema.key))
+    rows = pb.Rows()
+    _fill(rows, found, schema)
+    return rows
+
+
+def hits_message(found: Hits, schema: CollectionSchema) -> pb.Hits:
+    """The answer to one query. Filled in place: a message that is given to another's constructor is copied."""
+    hits = pb.Hits()
+    _fill(hits.rows, found, schema)
+    hits.scores.extend(found.scores.tolist())
+    return hits
+
+
+def _fill(rows: pb.Rows, found: Rows, schema: CollectionSchema) -> None:
+    rows.keys.SetInParent()
+    into: Any = rows.keys.strings if schema.key is KeyType.STRING else rows.keys.ints
+    into.extend(found.keys)
     for name, values in found.vectors.items():
         data = np.ascontiguousarray(values, dtype="<f4").tobytes()
         rows.vectors.add(name=name, dimensions=values.shape[1], data=data)
-    for name in found.fields.column_names:
-        add_field(rows, name, types[name], found.fields.column(name))
-    return rows
+    if found.fields.num_columns:
+        types = {field.name: field.type for field in schema.fields}
+        for name in found.fields.column_names:
+            add_field(rows, name, types[name], found.fields.column(name))
 
 
 def concatenate(parts: Sequence[pb.Rows]) -> pb.Rows:

@@ -9,12 +9,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import Final, Protocol
 
 import numpy as np
 
+from vectorfleet.v1 import peer_pb2
 from vectorfleet.v1 import vectorfleet_pb2 as pb
-from vectorfleet_node.api.rows import rows_message
+from vectorfleet_node.api.rows import hits_message
 from vectorfleet_node.query.model import SearchSpec
 from vectorfleet_node.query.search import Abandoned, merge, search_shard
 from vectorfleet_node.query.trace import ShardTrace
@@ -47,6 +48,42 @@ class ShardsFound:
     explanation: list[pb.ShardExplanation] = field(default_factory=list)
 
 
+class Answers(Protocol):
+    """What a node found in its shards: peer_pb2.SearchShardsResponse, or `LocalAnswers` on the node itself."""
+
+    @property
+    def answers(self) -> Sequence[peer_pb2.ShardAnswer]:
+        """One per shard asked."""
+
+    @property
+    def results(self) -> Sequence[pb.Hits]:
+        """One per query; none when no shard answered."""
+
+    @property
+    def indexes(self) -> Sequence[str]:
+        """The kinds of index that were searched."""
+
+    @property
+    def explanation(self) -> Sequence[pb.ShardExplanation]:
+        """One per shard that answered, where asked for."""
+
+
+@dataclass(frozen=True)
+class LocalAnswers:
+    """`Answers` without a message: copying hits from one to the next costs more than making them."""
+
+    answers: Sequence[peer_pb2.ShardAnswer]
+    results: Sequence[pb.Hits] = ()
+    indexes: Sequence[str] = ()
+    explanation: Sequence[pb.ShardExplanation] = ()
+
+    def message(self) -> peer_pb2.SearchShardsResponse:
+        """For another node."""
+        return peer_pb2.SearchShardsResponse(
+            answers=self.answers, results=self.results, indexes=self.indexes, explanation=self.explanation
+        )
+
+
 def key_of(search: ShardsSearch) -> Hashable:
     """Equal for searches that one call may answer, while they are held: views and filters count by identity."""
     spec = search.spec
@@ -77,8 +114,8 @@ def run_batch(searches: Sequence[ShardsSearch], gone: Callable[[], bool]) -> lis
             rotten[shard] = str(error)
     if not found:
         return [ShardsFound([], [], rotten)] * len(searches)
-    merged = merge([result.hits for result in found], spec.k)
-    hits = [pb.Hits(rows=rows_message(rows, spec.schema), scores=rows.scores.tolist()) for rows in merged]
+    merged = found[0].hits if len(found) == 1 else merge([result.hits for result in found], spec.k)
+    hits = [hits_message(rows, spec.schema) for rows in merged]
     indexes: list[str] = sorted({kind for result in found for kind in result.indexes})
     answers, start = [], 0
     for search in searches:

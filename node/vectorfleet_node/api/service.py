@@ -24,6 +24,7 @@ from vectorfleet_node.api.errors import ApiError, invalid
 from vectorfleet_node.api.node import Node
 from vectorfleet_node.api.rows import concatenate, key_values, merge_hits, take
 from vectorfleet_node.api.scatter import PATIENCE_SECONDS, Ask, Gathered, Scatter
+from vectorfleet_node.api.searches import Answers
 from vectorfleet_node.query.model import SearchSpec
 from vectorfleet_node.query.validate import resolve_output_fields
 
@@ -34,12 +35,16 @@ Context = Any  # grpc.aio.ServicerContext; its type parameters say nothing here
 Create = Callable[[pb.CreateCollectionRequest], Awaitable[CollectionTopology]]
 R = TypeVar(
     "R",
-    peer_pb2.SearchShardsResponse,
+    Answers,
     peer_pb2.GetShardsResponse,
     peer_pb2.CountShardsResponse,
     peer_pb2.ScanShardResponse,
     peer_pb2.SearchGroupsResponse,
 )
+
+
+def _merged(answered: Sequence[Answers], k: int) -> list[pb.Hits]:
+    return [merge_hits(parts, k) for parts in zip(*(response.results for response in answered), strict=True)]
 
 
 def deadline_of(context: Context, default: float = DEFAULT_SECONDS) -> float:
@@ -136,11 +141,12 @@ class VectorFleetService(vectorfleet_pb2_grpc.VectorFleetServicer):
                 raise invalid("explain", "is true; with group_by only false is allowed")
             return await self._search_groups(request, spec, collection, uid, context)
 
-        async def ask(node: str, shards: list[int], seconds: float) -> peer_pb2.SearchShardsResponse:
-            asked = peer_pb2.SearchShardsRequest(request=request, shards=shards)
+        async def ask(node: str, shards: list[int], seconds: float) -> Answers:
+            response: Answers
             if node == self._node.name:
-                response = await self._node.local.search(asked, seconds, spec)
+                response = await self._node.local.search(request, shards, seconds, spec)
             else:
+                asked = peer_pb2.SearchShardsRequest(request=request, shards=shards)
                 response = await self._node.ask(node, "SearchShards", asked, peer_pb2.SearchShardsResponse, seconds)
             for told in response.explanation:
                 told.node = node
@@ -152,11 +158,9 @@ class VectorFleetService(vectorfleet_pb2_grpc.VectorFleetServicer):
         answered = [response for response in found.responses if response.results]
         explanation: list[pb.ShardExplanation] = [told for response in answered for told in response.explanation]
         explanation.sort(key=lambda told: told.shard)
+        results = answered[0].results if len(answered) == 1 else _merged(answered, request.k)
         return pb.SearchResponse(
-            results=[
-                merge_hits([response.results[number] for response in answered], request.k)
-                for number in range(len(spec.queries))
-            ],
+            results=results,
             session=pb.SessionToken(uid=uid, positions=found.positions),
             missing_shards=sorted(found.missing),
             indexes=sorted({kind for response in answered for kind in response.indexes}),
