@@ -23,10 +23,15 @@ from .nodes import SHARD, UID, Node
 from .tracing import Trace
 from .volume import Volume
 
-_JOBS: Final = {"Sealer.seal": "seal", "merge": "merge", "open_segment": "open"}  # functions that run in threads
+_JOBS: Final = {  # functions that run in threads
+    "Sealer.seal": "seal",
+    "merge": "merge",
+    "reindex": "reindex",
+    "open_segment": "open",
+}
 # So seldom that their ambushes are laid more often.
-_SELDOM: Final = ("fence", "publish", "marker", "merge", "pin", "pin")
-_AMBUSHES: Final = 4  # laid at the same time, so that a frequent step does not end the wait for a rare one
+_SELDOM: Final = ("fence", "publish", "marker", "merge", *(3 * ["reindex"]), "pin", "pin")
+_AMBUSHES: Final = 5  # laid at the same time, so that a frequent step does not end the wait for a rare one
 
 
 class Chaos:

@@ -46,6 +46,12 @@ async def converged(users: Users, node: Node) -> None:
     report = replica.report()
     if not report.ready or report.rows != len(ledger.states[-1]):
         raise Violation(f"{node.name} in the end, with {len(ledger.states[-1])} rows in the ledger: {report}")
+    for segment in replica._follower.state.layout.segments:
+        index, named = segment.indexes["default"], segment.entry.indexes["default"]
+        if index.kind is not named.kind:
+            raise Violation(
+                f"{node.name} searches {index.kind} where its manifest names {named.file.name}, {named.kind}"
+            )
     found, wanted = to_hex(replica._follower.state.row_hash), oracle.row_hash()
     if found != wanted:
         raise Violation(f"{node.name} has row hash {found} in the end; the ledger's is {wanted}")

@@ -11,7 +11,7 @@ from typing import Final
 # Steps at which a node can be ambushed: requests by what they do, and work in threads.
 STEPS: Final = (
     *("batch", "fence", "publish", "pin", "manifest", "upload", "download", "list", "marker", "delete"),
-    *("seal", "merge", "open"),
+    *("seal", "merge", "reindex", "open"),
 )
 
 ENOUGH: Final = 50  # times in a run of the CI's length
@@ -60,6 +60,8 @@ RARE: Final = (
     "flush",
     "merge",
     "crash during a merge",
+    "reindex",
+    "index build that failed",
     "manifest that was never published",
     "slot collected",
     "manifest collected",

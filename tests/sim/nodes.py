@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TypeVar
 
 from vectorfleet.schema import CollectionSchema, FieldSchema, FieldType, IndexType, VectorSchema
-from vectorfleet_node.engine.cpu import CpuEngine
 from vectorfleet_node.shard.cache import SegmentCache
 from vectorfleet_node.shard.loader import Loader
 from vectorfleet_node.shard.replica import ShardReplica
@@ -21,6 +20,7 @@ from vectorfleet_node.storage.log import Log
 from vectorfleet_node.storage.store import StorageError, Store
 
 from .disk import PowerCut
+from .engine import TinyEngine
 from .loop import Process, SimulatedLoop
 from .tracing import Trace
 
@@ -28,11 +28,10 @@ Result = TypeVar("Result")
 
 UID, SHARD = "simulated", 0
 SCHEMA = CollectionSchema(
-    vectors=(VectorSchema(name="default", dimensions=2, index=IndexType.EXACT),),
+    vectors=(VectorSchema(name="default", dimensions=2, index=IndexType.AUTO),),
     fields=(FieldSchema(name="value", type=FieldType.STRING),),
     shards=1,
 )
-_ENGINE = CpuEngine(build_threads=1)
 _WALL = 1_700_000_000.0
 
 
@@ -84,6 +83,7 @@ class Node:
         self._pinned_reads = 0
         self._events = events
         self._trace = trace
+        self._engine = TinyEngine(source, events)
 
     @property
     def up(self) -> bool:
@@ -150,7 +150,7 @@ class Node:
         """The shard at a pinned position, loaded beside the replica. Call it on the node."""
         self._pinned_reads += 1
         folder = self.folder.with_name(f"{self.name}-pinned-{self._pinned_reads}")
-        cache = SegmentCache(self._store, SHARD, folder, _ENGINE, SCHEMA, Observer())
+        cache = SegmentCache(self._store, SHARD, folder, self._engine, SCHEMA, Observer())
         await cache.prepare()
         log = Log(self._store, UID, SHARD, sleep=asyncio.sleep)
         loader = Loader(self._store, log, cache, uid=UID, shard=SHARD, collection=SCHEMA, sleep=asyncio.sleep)
@@ -162,7 +162,7 @@ class Node:
             UID,
             SCHEMA,
             SHARD,
-            _ENGINE,
+            self._engine,
             self.folder,
             owner=f"{self.name}#{self.starts}",
             address=f"{self.name}:1",
@@ -175,6 +175,7 @@ class Node:
                 refused=lambda reason: self._count(f"refused: {reason}"),
                 flushed=lambda _: self._count("flush"),
                 compacted=lambda _: self._count("merge"),
+                reindexed=lambda _: self._count("reindex"),
             ),
             fleet_format=self._fleet_format,
         )

@@ -154,6 +154,7 @@ def _some_settings(source: random.Random) -> ShardSettings:
         publish_records=source.randint(10, 40),
         keep_manifests=source.choice([2, 2, 3]),
         tidy_idle=source.choice([3.0, 60.0]),
+        reindex_idle=source.choice([0.0, 0.0, 2.0]),
         poll=0.25,
         poll_idle=source.choice([1.0, 3.0]),
     )

@@ -17,7 +17,7 @@ from steered import SteeredStore
 from vectorfleet_node.shard.budget import CacheBudget
 from vectorfleet_node.storage.local import LocalStore
 
-KINDS = ["rows", "vectors", "index", "requests"]
+KINDS = ["rows", "vectors", "index", "fields", "requests"]
 # Dies by SIGKILL at the n-th thing that Python's runtime does with files once the download has begun.
 DIES = """
 import asyncio, os, signal, sys
@@ -100,6 +100,14 @@ async def test_unfinished_files_are_never_used_and_are_gone_after_the_start(tmp_
         assert (contents(replica.view()), row_hash(replica)) == (rows, hashed)
         assert not [name for name in leftovers if (folder / name).exists()]
         assert budget.used == sum(path.stat().st_size for path in folder.glob("*"))
+
+
+async def test_a_file_that_vanishes_while_the_folder_is_looked_at_stops_nobody(tmp_path: Path) -> None:
+    store = SteeredStore()
+    rows, hashed = await made(store, tmp_path)
+    (tmp_path / "maker" / "2-00-00000000.rows").symlink_to("gone")  # it is listed, and is not there when it is asked
+    async with running(replica := make_replica(store, tmp_path, "maker")):
+        assert (contents(replica.view()), row_hash(replica)) == (rows, hashed)
 
 
 async def test_a_download_that_is_killed_at_any_step_leaves_nothing_that_is_used(tmp_path: Path) -> None:
