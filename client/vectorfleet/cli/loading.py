@@ -57,7 +57,7 @@ def load(
     server: options.Server = options.DEFAULT_SERVER,
     as_json: options.Json = False,
 ) -> None:
-    """Load a file of vectors. For more than some 100,000 rows, import is faster.
+    """Load a file of vectors, as writes. For many rows see import, which also goes on by itself after a stop.
 
     Rows whose key exists are replaced, so loading a file again is harmless. When it ends, every row is durable.
     """

@@ -66,8 +66,8 @@ class _Taken:
             batch = validate.upsert_batch(request.rows, self._schema)
         except (ApiError, InvalidQuery) as error:
             raise _renumbered(error, self.rows) from None
-        if batch.num_rows > 1 and request.ByteSize() > MAX_CHUNK_BYTES:
-            raise invalid("rows", f"has {request.ByteSize()} bytes in a message; {MAX_CHUNK_BYTES} are allowed")
+        if batch.num_rows > 1 and batch.nbytes > MAX_CHUNK_BYTES:  # asking the message would encode it
+            raise invalid("rows", f"has {batch.nbytes} bytes in a message; {MAX_CHUNK_BYTES} are allowed")
         self._check_keys(request.rows.keys)
         self.rows += batch.num_rows
         if self.rows > self._header.rows:
