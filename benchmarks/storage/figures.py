@@ -1,4 +1,4 @@
-"""What a benchmark hands back, printed as a table and kept as JSON. Used by every benchmark of this package."""
+"""What a benchmark hands back, printed as a table and kept as JSON. Used by those of storage and of imports."""
 
 from __future__ import annotations
 
@@ -49,11 +49,12 @@ class Figure:
 
 @dataclass(frozen=True)
 class Report:
-    """The figures of one benchmark. about: what was measured and how, a sentence each."""
+    """The figures of one benchmark. about: what was measured and how, a sentence each. group: what it belongs to."""
 
     name: str
     about: tuple[str, ...]
     figures: tuple[Figure, ...]
+    group: str = "storage"
 
 
 def median(values: Sequence[float]) -> float:
@@ -63,7 +64,7 @@ def median(values: Sequence[float]) -> float:
 
 def show(report: Report, console: Console) -> None:
     """Prints a report."""
-    table = Table("figure", "value", "raw, same run", "ratio", "wanted", "met", title=f"storage: {report.name}")
+    table = Table("figure", "value", "raw, same run", "ratio", "wanted", "met", title=f"{report.group}: {report.name}")
     for figure in report.figures:
         raw = "" if figure.raw is None else f"{figure.raw:,.4g} {figure.unit} ({figure.raw_name})"
         ratio = "" if figure.ratio is None else f"{figure.ratio:.2f}"
@@ -79,14 +80,14 @@ def keep(report: Report, folder: Path = RESULTS) -> Path:
     """Writes a report as JSON over the former one of its name; the file."""
     figures = [{**asdict(figure), "ratio": figure.ratio, "met": figure.met} for figure in report.figures]
     content = {
-        "benchmark": f"storage/{report.name}",
+        "benchmark": f"{report.group}/{report.name}",
         "measured": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": machine(),
         "about": report.about,
         "figures": figures,
     }
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"storage-{report.name}.json"
+    path = folder / f"{report.group}-{report.name}.json"
     path.write_text(json.dumps(content, indent=2) + "\n")
     return path
 
