@@ -20,6 +20,7 @@ from vectorfleet_node.front.link import Link
 from vectorfleet_node.front.methods import Aborted, Context, Details, Handler, Method, Methods
 
 _CANCELLED = Status(grpc.StatusCode.CANCELLED.value[0], "the call was cancelled")
+_NO_MESSAGE = Status(grpc.StatusCode.INTERNAL.value[0], "the request cannot be parsed")
 _UNIMPLEMENTED = Status(grpc.StatusCode.UNIMPLEMENTED.value[0], "Method not found!")
 
 
@@ -135,9 +136,8 @@ class _Call:
         if handler is None:
             return _UNIMPLEMENTED
         self._serialize = handler.response_serializer or bytes
-        parse = handler.request_deserializer or bytes
         context = Context(self._opening, self._write)
-        asked = self._stream(parse) if handler.request_streaming else parse(self._opening.request)
+        asked = self._stream(handler) if handler.request_streaming else _parsed(handler, self._opening.request)
         result = _behaviour(handler)(asked, context)
         if not handler.response_streaming:
             self._link.send(Kind.REPLY, self._number, self._serialize(await result))
@@ -150,16 +150,24 @@ class _Call:
             await result  # it calls context.write
         return Status(0, "")
 
-    async def _stream(self, parse: Callable[[bytes], Any]) -> AsyncIterator[Any]:
+    async def _stream(self, handler: Handler) -> AsyncIterator[Any]:
         assert self._requests is not None
         while (message := await self._requests.get()) is not None:
             self._link.send(Kind.MORE, self._number)
-            yield parse(message)
+            yield _parsed(handler, message)
 
     async def _write(self, message: Any) -> None:
         assert self._window is not None, "the method is answered with one message"
         await self._window.acquire()
         self._link.send(Kind.MESSAGE, self._number, self._serialize(message))
+
+
+def _parsed(handler: Handler, message: bytes) -> Any:
+    parse = handler.request_deserializer
+    try:
+        return parse(message) if parse else message
+    except Exception:  # noqa: BLE001 - a caller's mistake, which each kind of message tells in its own way
+        raise Aborted(_NO_MESSAGE) from None
 
 
 def _behaviour(handler: Handler) -> Callable[[Any, Any], Any]:

@@ -135,7 +135,7 @@ class Fronts:
                 try:
                     front = await self._launch()
                     break
-                except (FrontFailed, OSError) as error:
+                except Exception as error:  # noqa: BLE001 - whatever it was, the next attempt may go well
                     logs.logger().error("a front process does not start", problem=str(error), again_in_seconds=pause)
 
     async def _launch(self) -> _Front:

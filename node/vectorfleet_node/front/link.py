@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import struct
 from collections.abc import Callable
 from typing import Any, Generic, Protocol, TypeVar, cast
 
-from vectorfleet_node.front.frames import BrokenFrames, FrameReader, Kind, header
+from vectorfleet_node.front.frames import FrameReader, Kind, header
 
 _JOINED_BYTES = 16 * 1024  # below it one copy is cheaper than a list of buffers for the system
 
@@ -52,12 +51,9 @@ class Link(asyncio.BufferedProtocol, Generic[E]):
         return self._reader.space()
 
     def buffer_updated(self, nbytes: int) -> None:
-        """See asyncio."""
-        try:
-            for kind, call, payload in self._reader.received(nbytes):
-                self.end.frame(kind, call, payload)
-        except (BrokenFrames, struct.error, ValueError):  # the latter two: payloads that are cut, or no text
-            self.close()
+        """See asyncio, which closes the link when this raises: what follows bytes that make no sense makes none."""
+        for kind, call, payload in self._reader.received(nbytes):
+            self.end.frame(kind, call, payload)
 
     def send(self, kind: Kind, call: int, *parts: bytes) -> None:
         """Sends a frame whose payload is the parts, one after the other. Does nothing once the link is lost."""

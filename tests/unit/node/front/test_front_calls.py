@@ -68,7 +68,7 @@ async def test_a_handler_that_fails_still_answers(value: str, code: grpc.StatusC
 
 async def test_an_unknown_method_and_a_message_that_is_none_are_refused() -> None:
     async with fronted() as pair:
-        for path, code in (("Other", grpc.StatusCode.UNIMPLEMENTED), ("One", grpc.StatusCode.UNKNOWN)):
+        for path, code in (("Other", grpc.StatusCode.UNIMPLEMENTED), ("One", grpc.StatusCode.INTERNAL)):
             with pytest.raises(grpc.aio.AioRpcError) as refused:
                 await pair.channel.unary_unary(f"/test.Service/{path}")(b"\xff\xff", timeout=PATIENCE)
             assert refused.value.code() == code
