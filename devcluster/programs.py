@@ -126,9 +126,9 @@ def build_missing(reporter: Reporter, only: Collection[str] | None = None) -> li
     return everything
 
 
-def build_one(name: str, reporter: Reporter) -> Path:
+def build_one(name: str, reporter: Reporter, sources: Path = SOURCES) -> Path:
     """Builds one program unless the cache holds it; its file. For tests and benchmarks that need no cluster."""
-    program = next(program for program in programs() if program.name == name)
+    program = next(program for program in programs(sources) if program.name == name)
     if not program.built.exists():
         check_go([program])
         with reporter.step(f"building {name}"):

@@ -21,8 +21,12 @@ from benchmarks.search.peers import known
 from benchmarks.search.peers.base import ALL, Ask
 from benchmarks.search.processes import Cores
 from benchmarks.search.settings import WANTED
+from devcluster.errors import DevclusterError
+from devcluster.programs import build_one
+from devcluster.progress import Reporter
 
 ROOT: Final = Path(__file__).resolve().parents[2]
+PROGRAMS: Final = ROOT / "benchmarks" / "programs"
 BENCH_PYTHON: Final = ROOT / ".venv-bench" / "bin" / "python"
 
 
@@ -82,6 +86,20 @@ class Worker:
         self._process.communicate()
 
 
+def built(name: str) -> dict[str, str]:
+    """Options of a peer that is a Go program: it, built if the cache has none yet, and the folder of its module."""
+    module = known(name).go_module
+    if not module:
+        return {}
+    try:
+        program = build_one(name, Reporter(), PROGRAMS)
+        command = ["go", "mod", "download", "-json", module]
+        found = subprocess.run(command, cwd=PROGRAMS / name, check=True, capture_output=True, text=True)
+    except (DevclusterError, subprocess.CalledProcessError) as error:
+        raise PeerFailed(f"{name} could not be built: {error}") from None
+    return {"program": str(program), "module": json.loads(found.stdout)["Dir"]}
+
+
 @dataclass(frozen=True)
 class Stage:
     """A data set on disk, and the workers that were started over it."""
@@ -91,6 +109,7 @@ class Stage:
 
     def start(self, name: str, **options: Any) -> tuple[Worker, float]:
         """A peer with all rows in it, and the seconds that took."""
+        options |= built(name)
         worker = Worker(name, self.folder, options)
         self.stack.callback(worker.close)
         return worker, worker.do("load")["seconds"]

@@ -18,10 +18,11 @@ from benchmarks.search.data import synthetic
 from benchmarks.search.parts import peers
 from benchmarks.search.peers import KNOWN, known
 from benchmarks.search.peers.base import Ask
-from benchmarks.search.remote import BENCH_PYTHON, ROOT, PeerFailed, stage
+from benchmarks.search.remote import BENCH_PYTHON, PROGRAMS, ROOT, PeerFailed, stage
 from benchmarks.search.settings import SMOKE
+from devcluster.programs import programs
 
-OTHERS = [name for name in KNOWN if not known(name).own]
+OTHERS = [name for name in KNOWN if name != "engine" and name not in SMOKE.peers]
 
 
 @pytest.mark.parametrize("part", PARTS)
@@ -39,7 +40,11 @@ def test_a_part_runs_to_the_end_and_keeps_its_figures(part: str, tmp_path: Path)
 
 @pytest.mark.parametrize("peer", OTHERS)
 def test_a_peer_answers_with_the_nearest_rows(peer: str) -> None:
-    if not BENCH_PYTHON.exists():
+    if known(peer).go_module:
+        program = next(each for each in programs(PROGRAMS) if each.name == peer)
+        if not program.built.exists():
+            pytest.skip("it is not built; `make bench-search` does it")
+    elif not BENCH_PYTHON.exists():
         pytest.skip("the peers are not installed; `make bench-search` does it")
     found = peers.run(replace(SMOKE, peers=(peer,)), Console())
     assert {row["peer"] for row in found.rows} == {peer}

@@ -16,7 +16,7 @@ from benchmarks.search.remote import Stage, Worker, stage
 from benchmarks.search.report import Check, Report, medians, placed
 from benchmarks.search.settings import BAND, WANTED, K, Scale
 
-_FIGURES: Final = ("qps", "p50_ms", "p99_ms", "recall", "server_cpu", "client_share")
+_FIGURES: Final = ("qps", "p50_ms", "p99_ms", "server_cpu", "client_share")
 _COLUMNS: Final = {
     "dataset": "", "peer": "", "effort": "", "clients": "", "qps": ",.0f", "p50_ms": ".2f", "p99_ms": ".2f",
     "recall": ".3f", "compared": "", "load_s": ".1f", "memory_mib": ",.0f", "client_share": ".0%",
@@ -52,6 +52,7 @@ def _dataset(name: str, prepared: Stage, scale: Scale, console: Console) -> tupl
         workers.append(worker)
         base[peer] = {
             "dataset": name, "peer": peer, "server": known(peer).server, "effort": tuned.effort, "load_s": load,
+            "recall": tuned.recall,
             "compared": comparable(tuned.recall, WANTED, BAND),
         }  # fmt: skip
         sweeps[peer] = tuned.tried

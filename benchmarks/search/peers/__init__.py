@@ -11,18 +11,21 @@ class Known:
     """Where a peer is: its module here and its class there. own: it is in the product's environment, not the peers'.
 
     server: it is asked over a socket, as ours is; a library is asked without a network, which favours it.
+    go_module: of which its program is built at first, as `benchmarks/programs` pins it.
     """
 
     module: str
     cls: str
     own: bool = False
     server: bool = True
+    go_module: str = ""
 
 
 KNOWN: Final = {
     "vectorfleet": Known("ours", "VectorFleet", own=True),
     "engine": Known("ours_raw", "RawEngine", own=True, server=False),
     "pgvector": Known("pgvector", "PgVector"),
+    "weaviate": Known("weaviate", "Weaviate", own=True, go_module="github.com/weaviate/weaviate"),
     "milvus-lite": Known("milvus", "MilvusLite"),
     "chroma": Known("chroma", "Chroma"),
     "lancedb": Known("lance", "LanceDb", server=False),

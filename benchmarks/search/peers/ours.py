@@ -22,7 +22,7 @@ METHOD: Final = "/vectorfleet.v1.VectorFleet/Search"
 _BATCH: Final = 1000
 _IN_FLIGHT: Final = 4
 _SEALED: Final = 3600.0  # seconds
-_SETTLED: Final = 3  # looks in a row at which nothing was left to do
+_SETTLED: Final = 6  # looks in a row at which nothing was left to do
 _LOOK: Final = 0.25
 _STARTED: Final = 60.0  # seconds
 
