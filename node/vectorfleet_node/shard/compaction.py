@@ -21,7 +21,7 @@ from vectorfleet_node.shard.blocks import BlockPart, Segment
 from vectorfleet_node.shard.cache import SegmentCache
 from vectorfleet_node.shard.port import NotApplied, Rotten
 from vectorfleet_node.shard.publisher import Publisher, keep_trying
-from vectorfleet_node.shard.reindexing import next_segment, outdated, reindex
+from vectorfleet_node.shard.reindexing import next_segment, outdated, outdated_fields, reindex
 from vectorfleet_node.shard.rowhash import to_hex, total
 from vectorfleet_node.shard.seal import Merge
 from vectorfleet_node.shard.settings import Observer, ShardSettings
@@ -205,6 +205,7 @@ class Compactor:
     async def _reindex(self, segment: Segment) -> None:
         name, rows = segment.entry.rows.name, segment.entry.count
         size = sum(segment.entry.vectors[vector].size for vector in outdated(segment, self._writer))
+        size += segment.entry.rows.size if outdated_fields(segment, self._writer) else 0
         with self._telling(f"building an index over the {rows} rows of {name}"):
             async with self._turn_to_build(rows):
                 await self._require_room(size)

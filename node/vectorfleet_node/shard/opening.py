@@ -20,6 +20,7 @@ from vectorfleet_node.shard.checks import RottenCallback, SegmentFiles
 from vectorfleet_node.storage import segment
 from vectorfleet_node.storage.checked import CheckedFile
 from vectorfleet_node.storage.fieldfile import read_fields
+from vectorfleet_node.storage.fieldindex import FieldIndex
 from vectorfleet_node.storage.manifest import FileEntry, IndexEntry, SegmentEntry
 from vectorfleet_node.storage.store import DataLoss
 
@@ -55,9 +56,7 @@ def open_segment(
         else:
             indexes[vector.name] = open_index(folder, index, vector, vectors[vector.name], engine)
     rows = conform(content.rows, collection, entry.rows.name)
-    fields = {}
-    if entry.fields is not None and entry.fields.name not in lost:
-        fields = read_fields(CheckedFile.open(folder / entry.fields.name), rows)
+    fields = {} if entry.fields and entry.fields.name in lost else open_fields(folder, entry, rows)
     checks = SegmentFiles(rows_file, rows, files, rotten)
     return Segment(entry, replace(content, rows=rows), vectors, indexes, checks, lost, fields=fields)
 
@@ -65,6 +64,11 @@ def open_segment(
 def open_requests(folder: Path, file: FileEntry) -> list[tuple[str, int]]:
     """The request ids in a file, oldest first. DataLoss when it is none."""
     return segment.read_requests(CheckedFile.open(folder / file.name))
+
+
+def open_fields(folder: Path, entry: SegmentEntry, rows: pa.Table) -> dict[str, FieldIndex]:
+    """The indexes of a segment's fields over its rows, by field. DataLoss when they are damaged or of other rows."""
+    return read_fields(CheckedFile.open(folder / entry.fields.name), rows) if entry.fields else {}
 
 
 def conform(rows: pa.Table, collection: CollectionSchema, name: str) -> pa.Table:

@@ -124,7 +124,8 @@ class SegmentWriter:
         try:
             rows_file = self._file("rows", lambda path: segment.write_rows(path, content, self.format))
             made.append(rows_file)
-            fields = self._fields(rows, made)
+            fields = self.fields(rows)
+            made += [] if fields is None else [fields]
             vectors, indexes = {}, {}
             for schema in self.collection.vectors:
                 vectors[schema.name], indexes[schema.name] = self._vectors(schema, kept, made, work)
@@ -160,6 +161,18 @@ class SegmentWriter:
         self.index_built()
         return IndexEntry(kind=kind, file=artefact)
 
+    @property
+    def indexed_fields(self) -> list[str]:
+        """The fields of which new segments have an index."""
+        if self.format < FIELD_INDEXES:
+            return []
+        return [field.name for field in self.collection.fields if field.indexed and field.type.indexable]
+
+    def fields(self, rows: pa.Table) -> FileEntry | None:
+        """A file with the indexes of these rows' fields; None when no field has one."""
+        indexed = self.indexed_fields
+        return self._file("fields", lambda path: write_fields(path, rows, indexed)) if indexed else None
+
     def row_hash(self, entry: SegmentEntry) -> Hashes:
         """(4,) uint64: the sum of the row hashes of a segment, computed anew from the bytes on disk."""
         content = segment.read_rows(CheckedFile.open(self.folder / entry.rows.name))
@@ -178,15 +191,6 @@ class SegmentWriter:
         """A file of request ids, all of log positions up to `through`."""
         file = self._file("requests", lambda path: segment.write_requests(path, requests))
         return RequestsEntry(through=through, count=len(requests), file=file)
-
-    def _fields(self, rows: pa.Table, made: list[FileEntry]) -> FileEntry | None:
-        """The file with the indexes of the fields that are marked so, which is added to `made`; None without any."""
-        indexed = [field.name for field in self.collection.fields if field.indexed and field.type.indexable]
-        if not indexed or self.format < FIELD_INDEXES:
-            return None
-        file = self._file("fields", lambda path: write_fields(path, rows, indexed))
-        made.append(file)
-        return file
 
     def _vectors(
         self, schema: VectorSchema, kept: _Kept, made: list[FileEntry], work: Work | None

@@ -44,7 +44,7 @@ async def test_a_sound_collection_is_clean_and_counted(store: MemoryStore, rows:
 
 
 @pytest.mark.parametrize("at", [0, 0.2, 0.5, 0.9, 1])
-@pytest.mark.parametrize("kind", ["rows", "vectors", "index", "requests"])
+@pytest.mark.parametrize("kind", ["rows", "vectors", "index", "fields", "requests"])
 async def test_a_flipped_bit_in_any_region_of_any_file_is_found(kind: str, at: float, store: MemoryStore) -> None:
     for key in await keys(store, f".{kind}"):
         await change(store, key, lambda body: flipped(body, at))

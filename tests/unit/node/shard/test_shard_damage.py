@@ -29,7 +29,7 @@ from vectorfleet_node.storage.memory import MemoryStore
 from vectorfleet_node.storage.record import decode, encode
 from vectorfleet_node.storage.store import DataLoss
 
-KINDS = ["rows", "vectors", "index", "requests"]
+KINDS = ["rows", "vectors", "index", "fields", "requests"]
 
 
 async def sealed_shard(store: SteeredStore, folder: Path) -> tuple[dict[object, object], str]:

@@ -42,7 +42,7 @@ GRAPH = SCHEMA.model_copy(
 )
 KEYS: list[Key] = [f"key {number}" for number in range(600)]
 QUERIES = vectors_of(20, 99, 64)
-KINDS = ["rows", "vectors", "index"]
+KINDS = ["rows", "vectors", "index", "fields"]
 
 
 async def made(store: SteeredStore, folder: Path) -> dict[Key, tuple[object, ...]]:
