@@ -102,6 +102,14 @@ def crc_behind(data: bytes) -> bytes:
     return content + google_crc32c.value(content).to_bytes(4, "little")
 
 
+def imported() -> bytes:
+    """What a record names that imports a segment."""
+    entry = manifests.FileEntry(name=segment.file_name(2, "ab" * 8, 1, "rows"), size=10, crc32c=1)
+    index = manifests.IndexEntry(kind=IndexKind.EXACT, file=entry)
+    found = manifests.SegmentEntry(count=9, rows=entry, vectors={"default": entry}, indexes={"default": index})
+    return found.model_dump_json().encode()
+
+
 def _manifest() -> bytes:
     entry = manifests.FileEntry(name=segment.file_name(2, "ab" * 8, 1, "rows"), size=10, crc32c=1)
     segments = manifests.SegmentEntry(count=9, rows=entry, vectors={"default": entry}, indexes={}, live=b"\xff\x01")
@@ -125,6 +133,7 @@ def _manifest() -> bytes:
             published=(manifests.PublishedEntry(position=4, crc=8),),
             boundary=4,
             pins=(manifests.PinEntry(name="backup", manifest=4, through=6),),
+            imports=(manifests.ImportEntry(position=6, files=(entry.name,)),),
         )
     )
 
@@ -242,6 +251,8 @@ def every_object() -> dict[str, Object]:
     bodies: dict[str, Body] = {
         "upsert": Batch((BatchRequest("r-1", batch.encode(rows())), BatchRequest("r-2", None, ("a", "b")))),
         "deletes": Batch((BatchRequest("r-3", None, (1, -2, 3)),)),
+        "reservation": Batch(()),
+        "import": Batch((BatchRequest("r-4", None, segment=imported()),)),
         "fence": Fence("owner", "a:7301", 2),
         "publish": Publish(4, 77, 2),
         "pin": Pin("backup", 4, 6),

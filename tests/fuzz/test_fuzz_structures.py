@@ -8,7 +8,7 @@ import struct
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from objects import OURS, POSITION, SHARD, UID, crc_behind, every_object, record_of
+from objects import OURS, POSITION, SHARD, UID, crc_behind, every_object, imported, record_of
 
 from vectorfleet_node.storage import record
 from vectorfleet_node.storage.format import READABLE
@@ -23,8 +23,10 @@ requests = st.one_of(
     st.builds(BatchRequest, texts, st.none(), st.lists(texts, max_size=8).map(tuple)),
     st.builds(BatchRequest, texts, st.none(), st.lists(st.integers(-(1 << 63), (1 << 63) - 1), min_size=1).map(tuple)),
 )
+imports = st.builds(BatchRequest, texts, st.none(), st.just(()), st.binary(max_size=200))
 bodies = st.one_of(
     st.builds(Batch, st.lists(requests, max_size=5).map(tuple)),
+    st.builds(Batch, imports.map(lambda request: (request,))),
     st.builds(Fence, texts, texts, st.sampled_from(READABLE)),
     st.builds(Publish, u64, u32, u64),
     st.builds(Pin, texts, u64, u64),
@@ -61,13 +63,20 @@ def test_no_body_behind_a_right_checksum_breaks_the_decoder(body: bytes, kind: i
 
 
 @pytest.mark.parametrize("count", [1, 1 << 16, (1 << 31) - 1, 1 << 31, (1 << 32) - 1])
-@pytest.mark.parametrize("tag", [1, 2, 3])
+@pytest.mark.parametrize("tag", [1, 2, 3, 4])
 def test_a_count_beyond_the_end_is_refused_and_the_offset_told(count: int, tag: int) -> None:
     body = struct.pack("<IH", 1, 1) + b"r" + struct.pack("<BI", tag, count)
     data = bytearray(record_of(Unpin("x"))[: -4 - 3] + body + bytes(4))
     data[6:8] = struct.pack("<H", 1)
     with pytest.raises(record.DataLoss, match=r"malformed: .*expected at \d+"):
         record.decode(crc_behind(bytes(data)), uid=UID, shard=SHARD, position=POSITION)
+
+
+def test_a_record_that_imports_a_file_outside_of_the_folder_is_refused() -> None:
+    hostile = imported().replace(b"2-", b"../../2-")
+    data = record_of(Batch((BatchRequest("r", None, segment=hostile),)))
+    with pytest.raises(record.DataLoss, match="log record 7, request r"):
+        every_object()["record: import"].decode(data)
 
 
 @pytest.mark.parametrize("name", ["../../etc/passwd", "/etc/passwd", "a/b.rows", "a\\b.rows", "a\x00.rows"])

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from vectorfleet_node.storage import paths
-from vectorfleet_node.storage.record import decode
+from vectorfleet_node.storage.record import Batch, decode
 
 from .events import STEPS
 from .loop import Process, current_process
@@ -27,10 +27,11 @@ _JOBS: Final = {  # functions that run in threads
     "Sealer.seal": "seal",
     "merge": "merge",
     "reindex": "reindex",
+    "Importer._build": "import",
     "open_segment": "open",
 }
 # So seldom that their ambushes are laid more often.
-_SELDOM: Final = ("fence", "publish", "marker", "merge", *(3 * ["reindex"]), "pin", "pin")
+_SELDOM: Final = ("fence", "publish", "marker", "merge", "import", "commit", *(3 * ["reindex"]), "pin", "pin")
 _AMBUSHES: Final = 5  # laid at the same time, so that a frequent step does not end the wait for a rare one
 
 
@@ -227,5 +228,8 @@ def _step_of(request: Request) -> str:
         return request.kind
     if request.key.startswith(paths.log_prefix(SHARD)):
         position = paths.number_of(request.key) or 0
-        return type(decode(request.body, uid=UID, shard=SHARD, position=position).body).__name__.lower()
+        body = decode(request.body, uid=UID, shard=SHARD, position=position).body
+        if isinstance(body, Batch) and body.imports:
+            return "commit"
+        return type(body).__name__.lower()
     return "manifest" if request.key.startswith(paths.manifests_prefix(SHARD)) else "marker"

@@ -10,8 +10,8 @@ from typing import Final
 
 # Steps at which a node can be ambushed: requests by what they do, and work in threads.
 STEPS: Final = (
-    *("batch", "fence", "publish", "pin", "manifest", "upload", "download", "list", "marker", "delete"),
-    *("seal", "merge", "reindex", "open"),
+    *("batch", "commit", "fence", "publish", "pin", "manifest", "upload", "download", "list", "marker", "delete"),
+    *("seal", "merge", "reindex", "import", "open"),
 )
 
 ENOUGH: Final = 50  # times in a run of the CI's length
@@ -39,7 +39,12 @@ RARE: Final = (
     "take-over that failed",
     "write told not applied",
     "write in doubt",
-    "retry that found its first attempt in the log",
+    "write that a retry found in the log",
+    "import",
+    "import in doubt",
+    "import told not applied",
+    "import that a retry found in the log",
+    "file of no record collected",
     "write sent twice at once",
     "call cancelled by its deadline",
     "too old",

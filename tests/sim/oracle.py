@@ -35,6 +35,7 @@ class Oracle:
         self._format = 1
         self._unpublished: set[int] = set()
         self._files: dict[int, set[str]] = {}  # of published and pinned manifests
+        self._named: set[str] = set()  # by whatever manifest or record
         truth.witness = self
 
     # What happens in the store.
@@ -52,6 +53,7 @@ class Oracle:
             self._collected_again(position, body)
             return
         record = self.ledger.append(position, body)
+        self._named |= self.ledger.imports.get(position, set())
         match record.body:
             case Publish():
                 self._published(record, record.body)
@@ -92,6 +94,9 @@ class Oracle:
             for manifest in self._kept_manifests():
                 if name in self._files.get(manifest, ()):
                     raise Violation(f"{name} is deleted and manifest {manifest} names it")
+            if name in self.ledger.kept_imports():
+                raise Violation(f"{name} is deleted and a record imports it that may be replayed")
+            self._events["file of no record collected"] += name not in self._named
             self._events["segment file collected"] += 1
         elif key.startswith(paths.boundary(self._shard, 1, 0)[:-1]):
             block = int(key.rpartition("/")[2]) * logs.SMALL_BLOCK // logs.LARGE_BLOCK
@@ -135,6 +140,7 @@ class Oracle:
         if data is None or (crc is not None and manifests.stored_crc(data) != crc):
             raise Violation(f"manifest {manifest} counts, and it is not there")
         self._files[manifest] = self.ledger.named_files(manifest, data)
+        self._named |= self._files[manifest]
         for name in sorted(self._files[manifest]):
             if self._truth.get(paths.segment(self._shard, name)) is None:
                 raise Violation(f"manifest {manifest} counts and {name} is missing")
@@ -152,6 +158,9 @@ class Oracle:
                 raise Violation(f"slot {position} does not survive the power cut, slot {ledger.tail} does")
         for manifest in sorted(self._kept_manifests()):
             self._check_files(manifest, ledger.published.get(manifest))
+        for name in sorted(ledger.kept_imports()):
+            if self._truth.get(paths.segment(self._shard, name)) is None:
+                raise Violation(f"{name}, which a record imports, does not survive the power cut")
 
     def _slot(self, position: int) -> bytes | None:
         return self._truth.get(paths.log_slot(self._shard, position))
@@ -214,9 +223,9 @@ class Oracle:
         return to_hex(total(hash_rows(list(keys), [rows[key][0] for key in keys], table, {"default": vectors})))
 
     def garbage(self) -> list[str]:
-        """Manifests and segment files in the store that no manifest that counts and no pin needs."""
+        """Manifests and segment files in the store that no manifest that counts, no record and no pin needs."""
         kept = self._kept_manifests()
-        named = set[str]().union(*(self._files[manifest] for manifest in kept))
+        named = self.ledger.kept_imports().union(*(self._files[manifest] for manifest in kept))
         prefix = paths.segments_prefix(self._shard)
         manifests = self._truth.keys(paths.manifests_prefix(self._shard))
         files = self._truth.keys(prefix)

@@ -45,11 +45,12 @@ class World:
         self.events: Counter[str] = Counter()
         self.loop = SimulatedLoop(self.random, _LONGEST)
         self.trace = Trace(self.loop.time, show)
-        self.ledger = Ledger(UID, SHARD)
         bucket = Bucket(self.loop.time)
+        self.ledger = Ledger(UID, SHARD, lambda name: self._truth.get(paths.segment(SHARD, name)))
         self.network = Network(self.loop, bucket, self.random, self.events, self.trace)
         self.volume = Volume(seed, self.network, self.events, self.trace) if seed % _ON_VOLUMES == 0 else None
-        self.oracle = Oracle(self.volume or bucket, self.ledger, self.events)
+        self._truth = self.volume or bucket
+        self.oracle = Oracle(self._truth, self.ledger, self.events)
         self._make_store = self.volume.open_store if self.volume else lambda: NetworkStore(self.network, bucket)
         self._folder = folder
         self._fleet_format = READABLE[0] if self.random.random() < 0.5 else FORMAT

@@ -1,15 +1,31 @@
-"""Writers: upserts and deletes over a few keys, each with a request id, sent again to any node until they are told."""
+"""Writers: upserts, imports and deletes (some by filter) over a few keys, each with a request id, sent again to any
+node until they are told.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import AsyncIterator
+from functools import partial
 from typing import Final
 
+import numpy as np
 import pyarrow as pa
 
 from vectorfleet_node.shard.batch import arrow_schema
-from vectorfleet_node.shard.port import DeletePart, InDoubt, NotApplied, ShardError, TooOld, UpsertPart
+from vectorfleet_node.shard.port import (
+    DeletePart,
+    InDoubt,
+    NotApplied,
+    Part,
+    SelectPart,
+    ShardError,
+    TooOld,
+    UpsertPart,
+)
+from vectorfleet_node.shard.replica import ShardReplica
+from vectorfleet_node.shard.view import Key, ShardView
 from vectorfleet_node.storage.store import StorageError
 
 from .ledger import Row, Write
@@ -32,12 +48,14 @@ async def writer(users: Users, name: str) -> None:
 
 
 def some_write(source: random.Random, request_id: str) -> Write:
-    """Upserts, or deletes, of a few of the keys."""
+    """Upserts, or deletes, of a few of the keys, or a delete of what matches."""
     keys = source.sample(_KEYS, source.randint(1, 4))
     if source.random() < 0.3:
+        if len(keys) == 1:
+            return Write(request_id, below=float(source.randint(2, 6)))
         return Write(request_id, deletes=tuple(keys))
     rows = (Row(key, f"{request_id}:{key}", (float(source.randint(1, 9)), float(source.randint(1, 9)))) for key in keys)
-    return Write(request_id, rows=tuple(rows))
+    return Write(request_id, rows=tuple(rows), imported=source.random() < 0.25)
 
 
 async def write(users: Users, request: Write, floor: int, attempts: int) -> int | None:
@@ -72,6 +90,7 @@ class _Sender:
         self._request = request
         self._floor = floor
         self._part = _part_of(request)
+        self._kind = "import" if request.imported else "write"
 
     async def attempt(self) -> int | None:
         """The write's position when it was acknowledged."""
@@ -80,29 +99,41 @@ class _Sender:
         patience = users.random.choice([0.0, 1.0])
         deadline = users.random.choice([0.3, 5.0, 20.0])
         try:
-            position = await users.call(
-                users.any_node(),
-                lambda replica: replica.append(request_id, self._floor, self._part, patience),
-                deadline,
-            )
+            position = await users.call(users.any_node(), partial(self._send, patience), deadline)
         except (NoAnswer, InDoubt):
-            users.events["write in doubt"] += 1
+            users.events[f"{self._kind} in doubt"] += 1
             self.doubt = True
         except TooOld:
             users.events["too old"] += 1
             self.too_old = True
         except NotApplied:
-            users.events["write told not applied"] += 1
+            users.events[f"{self._kind} told not applied"] += 1
         except (ShardError, StorageError) as error:
             no_damage(error)
         else:
-            users.events["retry that found its first attempt in the log"] += landed_before
+            users.events[f"{self._kind} that a retry found in the log"] += landed_before
+            users.events["import"] += self._request.imported
             users.oracle.ack(request_id, position, asyncio.get_running_loop().time())
             self.position = position
         return self.position
 
+    async def _send(self, patience: float, replica: ShardReplica) -> int:
+        request_id = self._request.request_id
+        if isinstance(self._part, UpsertPart) and self._request.imported:
+            return await replica.import_rows(request_id, self._floor, _in_pieces(self._part), patience)
+        return await replica.append(request_id, self._floor, self._part, patience)
 
-def _part_of(request: Write) -> UpsertPart | DeletePart:
+
+async def _in_pieces(part: UpsertPart) -> AsyncIterator[pa.RecordBatch]:
+    """The rows one by one, as if they came over a network."""
+    for number in range(part.rows.num_rows):
+        await asyncio.sleep(0.001)
+        yield part.rows.slice(number, 1)
+
+
+def _part_of(request: Write) -> Part:
+    if request.below is not None:
+        return SelectPart(partial(_below, request.below))
     if request.deletes:
         return DeletePart(request.deletes)
     columns = {
@@ -111,3 +142,12 @@ def _part_of(request: Write) -> UpsertPart | DeletePart:
         "field.value": [row.value for row in request.rows],
     }
     return UpsertPart(pa.RecordBatch.from_pydict(columns, schema=_ARROW))
+
+
+def _below(threshold: float, view: ShardView, limit: int) -> list[Key]:
+    """The keys of rows whose vector begins below the threshold."""
+    found: list[Key] = []
+    for block in view.blocks:
+        matching = np.flatnonzero(block.live & (block.vectors["default"][:, 0] < threshold))
+        found += block.rows.column("key").take(pa.array(matching)).to_pylist()
+    return found[:limit]

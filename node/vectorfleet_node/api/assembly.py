@@ -26,6 +26,7 @@ from vectorfleet_node.engine.cpu import CpuEngine
 from vectorfleet_node.engine.port import Engine
 from vectorfleet_node.metrics import Metrics
 from vectorfleet_node.shard.budget import CacheBudget
+from vectorfleet_node.shard.importing import ImportTurns
 from vectorfleet_node.shard.replica import ShardReplica
 from vectorfleet_node.shard.settings import Observer, ShardSettings
 from vectorfleet_node.storage.claims import ClaimKeeper
@@ -97,7 +98,7 @@ class Assembly:
 
     def build(self) -> tuple[Node, Metrics]:
         """A node that has not started, and its metrics."""
-        budget = CacheBudget(self.upkeep.cache_bytes)
+        budget, turns = CacheBudget(self.upkeep.cache_bytes), ImportTurns()
         metrics = Metrics(lambda: node.reports(), budget, lambda: node.admission.waiting)
         engine = ProcessEngine(CpuEngine(self.build_threads), self.cache, _builds(metrics))
         environment = Environment(
@@ -106,7 +107,7 @@ class Assembly:
             open_store=lambda location: self._open(location, metrics),
             adopt=_adopt,
             keeper=_keeper,
-            make_replica=lambda hosted: self._replica(hosted, node, engine, metrics, budget),
+            make_replica=lambda hosted: self._replica(hosted, node, engine, metrics, budget, turns),
         )
         rng = random.Random()  # noqa: S311 - spreads load and elections; no secret depends on it
         write_budget = WriteBudget(self.limits.writes, lambda reason: metrics.writes_refused.labels(reason).inc())
@@ -121,7 +122,13 @@ class Assembly:
         return ObservedStore(renewing, observe, time.monotonic)
 
     def _replica(
-        self, hosted: HostedShard, node: Node, engine: Engine, metrics: Metrics, budget: CacheBudget
+        self,
+        hosted: HostedShard,
+        node: Node,
+        engine: Engine,
+        metrics: Metrics,
+        budget: CacheBudget,
+        turns: ImportTurns,
     ) -> ShardReplica:
         remote = hosted.topology.storage.url.startswith(_REMOTE)
         growing = self.limits.growing_of_shard(len(hosted.topology.shards_on(self.identity.node)))
@@ -169,6 +176,7 @@ class Assembly:
                 collected=lambda kind, count: metrics.collected_objects.labels(kind).inc(count),
             ),
             budget=budget,
+            turns=turns,
             fleet_format=lambda: node.fleet_format(hosted.topology.name, hosted.shard),
         )
 

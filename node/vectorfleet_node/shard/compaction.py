@@ -32,6 +32,7 @@ from vectorfleet_node.storage.store import DataLoss, StorageError, StoreFull
 
 FAN_IN: Final = 4  # so many neighbours, at least, are merged into one
 _GROWTH: Final = 3  # by which a merge outgrows its largest input: a row is rewritten a logarithmic number of times
+_MANY: Final = 64  # segments; more are merged although an import takes the CPUs
 _RETRY: Final = 10.0  # seconds until a job that failed is tried again
 
 
@@ -100,8 +101,8 @@ def merge(parts: Sequence[BlockPart], writer: SegmentWriter, work: Work) -> Merg
 class Compactor:
     """Merges and reindexes for one reign.
 
-    room: bytes that the store has room for, None: no limit is known. abandoned: told the names of files that no
-    manifest will name. complain: told what is wrong, "" when all is well.
+    room: bytes that the store has room for, None: no limit is known. importing: whether parts of an import are under
+    way. abandoned: told the names of files that no manifest will name. complain: told what is wrong, "" when all is well.
     """
 
     def __init__(
@@ -115,6 +116,7 @@ class Compactor:
         settings: ShardSettings,
         observer: Observer,
         room: Callable[[], Awaitable[int | None]],
+        importing: Callable[[], bool],
         ended: Callable[[], bool],
         abandoned: Callable[[Iterable[str]], None],
         complain: Callable[[str], None],
@@ -129,6 +131,7 @@ class Compactor:
         self._settings = settings
         self._observer = observer
         self._room = room
+        self._importing = importing
         self._ended = ended
         self._abandoned = abandoned
         self._complain = complain
@@ -154,9 +157,10 @@ class Compactor:
     async def settle(self, *, patient: bool = False) -> None:
         """Works until nothing is left to be done. Raises a StorageError, Rotten, or NotApplied at a reign's end.
 
-        patient: while writes come, no index is built for a segment that may be merged soon.
+        patient: while writes come, no index is built for a segment that may be merged soon; while parts of an import are
+        under way, nothing is done at all, unless there are many segments already.
         """
-        while not self._ended():
+        while not self._ended() and not (patient and self._importing() and len(self._state.layout.segments) <= _MANY):
             async with self._turn:
                 if (names := self._next()) is not None:
                     await self._merge(names)

@@ -168,6 +168,7 @@ class Realm:
             settings=self.settings,
             observer=self.observer,
             room=self.store.room,
+            importing=lambda: importer.busy,
             ended=lambda: leadership.ended,
             abandoned=collector.abandoned,
             complain=partial(complain, "compactor"),

@@ -29,6 +29,7 @@ from replicas import (
 )
 from steered import SteeredStore
 
+from vectorfleet_node.shard import compaction
 from vectorfleet_node.shard.compaction import FAN_IN
 from vectorfleet_node.shard.port import InDoubt, NotApplied, NotLeader, Overloaded, TooNew
 from vectorfleet_node.shard.replica import ShardReplica
@@ -168,6 +169,22 @@ async def test_nothing_of_a_part_is_seen_before_its_record(tmp_path: Path) -> No
         store.release()
         await importing
         assert set(seen(leader)) == {"a", "b"}
+
+
+async def test_the_files_of_a_part_are_in_the_store_before_its_record(tmp_path: Path) -> None:
+    store = SteeredStore()
+    await new_shard(store)
+    async with leading(make_replica(store, tmp_path)) as leader:
+        record = f"create shards/0/log/{leader.view().position + 2:020d}"  # the first one reserves
+        store.hold(record)
+        importing = asyncio.create_task(bring(leader, ["a", "b"]))
+        await until(lambda: store.asked(record))
+        local = {path.name for path in (tmp_path / "a").iterdir()}
+        stored = {key.rpartition("/")[2] for key in store.keys("/segments/")}
+        store.release()
+        await importing
+        assert {name.rpartition(".")[2] for name in stored} >= {"rows", "vectors", "index"}
+        assert stored == local
 
 
 async def test_a_restart_replays_imports_that_no_manifest_has(tmp_path: Path) -> None:
@@ -317,6 +334,30 @@ async def test_merges_put_imported_rows_among_those_of_their_neighbours(tmp_path
     async with running(again := make_replica(store.inner, tmp_path, "again")):
         assert seen(again) == before
         assert row_hash(again) == hashed
+
+
+async def test_segments_are_not_merged_while_parts_are_imported_unless_there_are_many(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = SteeredStore()
+    await new_shard(store)
+    async with leading(make_replica(store, tmp_path)) as leader:
+        for number in range(FAN_IN):
+            await write(leader, upsert([f"k{number}"]))
+            await leader.flush()
+        store.hold(".vectors")
+        importing = asyncio.create_task(bring(leader, ["a", "b"]))
+        await until(lambda: store.waiting)
+        reign = leader._leading()
+        await reign.compactor.settle(patient=True)
+        assert leader.report().segments == FAN_IN
+        monkeypatch.setattr(compaction, "_MANY", FAN_IN - 1)
+        merging = asyncio.create_task(reign.compactor.settle(patient=True))
+        await until(lambda: leader.report().compaction)
+        store.release()
+        await asyncio.gather(importing, merging)
+        assert leader.report().segments == 2
+        assert len(seen(leader)) == FAN_IN + 2
 
 
 async def test_collection_keeps_what_an_import_named_until_nobody_can_replay_it(tmp_path: Path) -> None:
