@@ -210,7 +210,7 @@ class Compactor:
         name, rows = segment.entry.rows.name, segment.entry.count
         size = sum(segment.entry.vectors[vector].size for vector in outdated(segment, self._writer))
         size += segment.entry.rows.size if outdated_fields(segment, self._writer) else 0
-        with self._telling(f"building an index over the {rows} rows of {name}"):
+        with self._telling(f"building an index over {rows} rows"):
             async with self._turn_to_build(rows):
                 await self._require_room(size)
                 current = next((held for held in self._state.layout.segments if held.entry.rows.name == name), None)
@@ -234,14 +234,14 @@ class Compactor:
     @asynccontextmanager
     async def _turn_to_build(self, rows: int) -> AsyncIterator[None]:
         """Waits until this node may build the indexes of a segment of so many rows."""
-        self._stage = ", waits for another build on this node"
+        self._stage = ", waits for another build"
         async with self._writer.engine.turn(self._writer.builds(rows)):
             self._stage = ""
             yield
             self._stage = ""
 
     def _progress(self, done: int, rows: int) -> None:
-        self._stage = f", {100 * done // rows} % of an index built"
+        self._stage = f", {100 * done // rows} % indexed"
 
     async def _in_thread(self, job: Callable[[Any, SegmentWriter, Work], Merge], what: object) -> Merge:
         try:

@@ -18,6 +18,7 @@ from vectorfleet.schema import IndexKind, Metric
 from vectorfleet_node.engine.builder import engine as builds
 from vectorfleet_node.engine.builder import kept
 from vectorfleet_node.engine.builder.engine import BuildEnd, BuildObserver, ProcessEngine
+from vectorfleet_node.engine.builder.messages import BuildRequest
 from vectorfleet_node.engine.cpu import CpuEngine
 from vectorfleet_node.engine.port import Build, BuildCancelled, BuildFailed, BuildJob, SearchOptions
 
@@ -134,6 +135,20 @@ def test_a_child_that_is_killed_is_told_with_its_status(bench: Bench) -> None:
 
     with pytest.raises(BuildFailed, match="status -9"):
         bench.build("index", kill)
+
+
+def test_a_child_whose_node_is_gone_ends_at_once(bench: Bench) -> None:
+    request = BuildRequest(
+        kind=IndexKind.HNSW, metric=Metric.COSINE, rows=ROWS, dimensions=DIMENSIONS, vectors=bench.vectors,
+        artefact=bench.folder / "index", folder=bench.folder, threads=1, checkpoint_seconds=100,
+    )  # fmt: skip
+    child = subprocess.run(
+        [sys.executable, "-m", "vectorfleet_node.engine.builder"],
+        input=f"{request.model_dump_json()}\n".encode(),  # and then the end: nobody holds the pipe any more
+        stdout=subprocess.PIPE,
+        timeout=100,
+    )
+    assert (child.returncode, b"done" in child.stdout, (bench.folder / "index").exists()) == (1, False, False)
 
 
 def test_small_builds_and_those_without_a_job_stay_in_the_node(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
