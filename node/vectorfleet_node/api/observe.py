@@ -6,6 +6,7 @@ An exception that `errors` does not know is a bug: it is logged with its traceba
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import time
 from collections.abc import Awaitable, Callable
@@ -66,9 +67,9 @@ class Observe(grpc.aio.ServerInterceptor):
 
     def _observe(self, handler: Handler, method: str) -> Handler:
         behaviour: Behaviour = cast(Any, handler.stream_unary if handler.request_streaming else handler.unary_unary)
-
         serialize: Callable[[Any], bytes] = handler.response_serializer or bytes
         name = method.removeprefix(_OURS)
+        slow = math.inf if handler.request_streaming else SLOW_SECONDS  # a stream takes as long as it has rows
 
         async def observed(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
             if self.closing:
@@ -88,7 +89,7 @@ class Observe(grpc.aio.ServerInterceptor):
                 code, message = errors.code_of(status), status.message
                 await context.abort_with_status(rpc_status.to_status(status))
             finally:
-                self._record(name, code, message, time.monotonic() - began)
+                self._record(name, code, message, time.monotonic() - began, slow)
 
         wrap = (
             grpc.stream_unary_rpc_method_handler if handler.request_streaming else grpc.unary_unary_rpc_method_handler
@@ -99,10 +100,10 @@ class Observe(grpc.aio.ServerInterceptor):
             response_serializer=None,  # `observed` gives bytes
         )
 
-    def _record(self, method: str, code: grpc.StatusCode, message: str, seconds: float) -> None:
+    def _record(self, method: str, code: grpc.StatusCode, message: str, seconds: float, slow: float) -> None:
         self._count(method, code.name).inc()
         self._duration(method).observe(seconds)
-        quiet = code in _QUIET and seconds < SLOW_SECONDS
+        quiet = code in _QUIET and seconds < slow
         if quiet and not logs.debugging():
             return
         log = logs.logger()
