@@ -9,12 +9,13 @@ from typing import Any, Final
 from rich.console import Console
 
 from benchmarks.search import data
-from benchmarks.search.measures import comparable, passes
+from benchmarks.search.lineup import line_up
+from benchmarks.search.measures import passes
 from benchmarks.search.peers.base import Ask
 from benchmarks.search.processes import split
 from benchmarks.search.remote import Worker, stage
 from benchmarks.search.report import Check, Report, medians, placed
-from benchmarks.search.settings import BAND, WANTED, Scale
+from benchmarks.search.settings import Scale
 from benchmarks.storage.figures import RESULTS
 
 LIMIT_MS: Final = 10.0
@@ -45,28 +46,21 @@ def chosen(scale: Scale) -> tuple[str, ...]:
 
 def run(scale: Scale, console: Console) -> Report:
     """All rates for all peers, one peer after the other within each rate."""
-    workers, tuned = [], {}
     with stage(data.synthetic(scale, dimensions=scale.wide), scale.wide_k) as prepared:
-        for peer in chosen(scale):
-            console.print(f"{peer} is loaded and tuned", style="dim")
-            worker, _ = prepared.start(peer)
-            worker.serve(split())
-            tuned[peer] = worker.tuned(Ask(k=scale.wide_k))
-            workers.append(worker)
+        lineup = line_up(prepared, chosen(scale), Ask(k=scale.wide_k), console)
         rows = []
         drowned: set[str] = set()
         for rate in scale.rates:
-            for worker in workers:
-                if worker.name not in drowned:
-                    ask, found = tuned[worker.name]
-                    row = _turns(worker, ask, rate, scale)
-                    compared = comparable(found.recall, WANTED, BAND)
-                    rows.append({"peer": worker.name, "effort": ask.effort, "compared": compared} | row)
+            for ready in lineup:
+                peer = ready.worker.name
+                if peer not in drowned:
+                    row = _turns(ready.worker, ready.ask, rate, scale)
+                    rows.append({"peer": peer, "effort": ready.ask.effort, "compared": ready.compared} | row)
                     if row["refused"]:
-                        drowned.add(worker.name)
+                        drowned.add(peer)
     about = (
         placed(split()),
-        f"{scale.rows:,} x {scale.wide}, k = {scale.wide_k}, recall of {WANTED}; arrivals are Poisson",
+        f"{scale.rows:,} x {scale.wide}, k = {scale.wide_k}, recall of {lineup[0].wanted:.3f}; arrivals are Poisson",
         "latency counts from when a query was due; refused: shed by the server, or not sent with 512 unanswered;"
         " a peer that refused is not asked at higher rates",
     )

@@ -7,11 +7,19 @@ import pytest
 
 from benchmarks.search.__main__ import parsed, scale_of
 from benchmarks.search.data import synthetic
-from benchmarks.search.measures import nearest
+from benchmarks.search.lineup import target
+from benchmarks.search.measures import Tuned, nearest
 from benchmarks.search.parts import filtered, mixed, openloop, peers
 from benchmarks.search.processes import split
 from benchmarks.search.settings import FULL, QUICK, SMOKE
 from benchmarks.search.writer import Happened, totals
+
+
+@pytest.mark.parametrize(("least", "wanted"), [(0.951, 0.95), (0.955, 0.95), (0.97, 0.97), (0.9, 0.95)])
+def test_all_are_tuned_to_what_our_least_effort_finds_where_that_is_beyond_the_band(
+    least: float, wanted: float
+) -> None:
+    assert target(Tuned(10, least, True, ())) == wanted
 
 
 def row(peer: str, qps: float, *, server: bool = True, compared: bool = True, clients: int = 16) -> dict[str, Any]:
