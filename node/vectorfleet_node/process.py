@@ -26,6 +26,7 @@ from vectorfleet_node.api.backpressure import Limits
 from vectorfleet_node.api.server import NodeServer, Ports, PortTaken
 from vectorfleet_node.api.supervision import Identity
 from vectorfleet_node.api.tasks import stop_task, watch_task
+from vectorfleet_node.query.filters.masks import keep_at_most
 from vectorfleet_node.serving import finish, stop_signal
 from vectorfleet_node.settings import NodeSettings, SettingsError, cpu_limit, load, memory_limit, usual_fronts
 from vectorfleet_node.storage.credentials import RenewingStore, read_folder
@@ -49,6 +50,7 @@ async def serve(settings: NodeSettings) -> None:
     limits = Limits(
         settings.write_bytes or usual.writes, settings.growing_bytes or usual.growing, settings.reserve_bytes
     )
+    keep_at_most(settings.filter_bytes, memory_limit())
     credentials = partial(read_folder, settings.credentials)
     assembly = Assembly(
         identity,

@@ -45,6 +45,7 @@ class NodeSettings(BaseSettings):
     growing_bytes: int | None = Field(default=None, ge=1 << 20)  # of rows not flushed yet; None: as the memory allows
     reserve_bytes: int = Field(default=256 << 20, ge=0)  # of a volume, kept free for what is not a client's write
     build_threads: int | None = Field(default=None, ge=1, le=1024)  # of one index build; None: half of the CPUs
+    filter_bytes: int | None = Field(default=None, ge=1 << 20)  # of what filters keep; None: as the memory allows
     fronts: int | None = Field(default=None, ge=0, le=256)  # processes that serve the API's port; None: as the CPUs
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 

@@ -22,7 +22,7 @@ from vectorfleet_node.storage.fieldindex import FieldIndex
 Path = tuple[str | int, ...]  # names of members and numbers of elements, from 0
 Part = Literal["strings", "ints", "floats", "bools", "present"]
 
-KEPT_BYTES: Final = 64 << 20
+KEPT_BYTES: Final = 64 << 20  # until `masks.keep_at_most` says otherwise
 _TYPES: Final[dict[Part, pa.DataType]] = {
     "strings": pa.string(),
     "ints": pa.int64(),
@@ -107,13 +107,13 @@ class Source:
         """As `found`; documents in which it was found already, by whoever, are not parsed again."""
         column, path = place
         owner, first, last = identity.lineage or identity, identity.first, identity.first + self.table.num_rows
-        known = PARSED.get(owner, place)
-        if known is None or not known.first <= first <= known.end:
-            known = _Known(first, Found(0, {}))
+        kept = PARSED.get(owner, place)
+        known = kept if kept is not None and kept.first <= first <= kept.end else _Known(first, Found(0, {}))
         if known.end < last:
             more = find(self.column(column).slice(known.end - first), path)
             known = _Known(first, known.found.rows(first - known.first, known.end - first).and_then(more))
-            PARSED.put(owner, place, known, known.found.bytes)
+            if kept is None or known.end > kept.end:  # not what somebody asks who reads older rows
+                PARSED.put(owner, place, known, known.found.bytes)
         return known.found.rows(first - known.first, last - first)
 
 

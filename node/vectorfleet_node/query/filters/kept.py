@@ -35,6 +35,12 @@ class Kept(Generic[T]):
         self._gone: deque[int] = deque()
         self._lock = threading.Lock()
 
+    def resize(self, limit: int) -> None:
+        """Keeps at most so many bytes from now on."""
+        with self._lock:
+            self.limit = limit
+            self._make_room()
+
     def get(self, rows: RowsIdentity | Lineage, name: Hashable) -> T | None:
         """The value, if it is still there."""
         with self._lock:
@@ -61,8 +67,11 @@ class Kept(Generic[T]):
             self._names[number].add(name)
             self._entries[number, name] = value, size
             self.bytes += size
-            while self.bytes > self.limit:
-                self._remove(next(iter(self._entries)))
+            self._make_room()
+
+    def _make_room(self) -> None:
+        while self.bytes > self.limit:
+            self._remove(next(iter(self._entries)))
 
     def _clear_up(self) -> None:
         while self._gone:

@@ -13,12 +13,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vectorfleet_node.query.filters import Filter
-from vectorfleet_node.query.filters.documents import Source
+from vectorfleet_node.query.filters.documents import KEPT_BYTES, PARSED, Source
 from vectorfleet_node.query.filters.kept import Kept
 from vectorfleet_node.shard.view import RowBlock
 
-KEPT_BYTES: Final = 64 << 20
 MASKS: Final[Kept[NDArray[np.uint8]]] = Kept(KEPT_BYTES)
+_OF_MEMORY: Final = 16  # the part of a process's memory for what filters keep, and the most that they get
+_MOST: Final = 1 << 30
+
+
+def keep_at_most(size: int | None, memory: int | None) -> None:
+    """Bounds what this process's filters keep, masks and values from documents together, to `size` bytes.
+
+    size: None for what suits a process with so much memory, in bytes; memory: None where it has no limit.
+    """
+    usual = 2 * KEPT_BYTES if memory is None else min(memory // _OF_MEMORY, _MOST)
+    for kept in (MASKS, PARSED):
+        kept.resize((size or usual) // 2)
 
 
 def mask_of(block: RowBlock, filter_: Filter, masks: Kept[NDArray[np.uint8]] = MASKS) -> NDArray[np.bool_]:

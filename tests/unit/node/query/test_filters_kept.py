@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 from views import View, block, schema, table
 
-from vectorfleet_node.query.filters import compile_filter
+from vectorfleet.schema import FieldSchema, FieldType
+from vectorfleet_node.query.filters import compile_filter, documents
+from vectorfleet_node.query.filters.documents import PARSED
 from vectorfleet_node.query.filters.kept import Kept
-from vectorfleet_node.query.filters.masks import MASKS, mask_of
+from vectorfleet_node.query.filters.masks import MASKS, keep_at_most, mask_of
 from vectorfleet_node.query.rows import count
 from vectorfleet_node.shard.blocks import GrowingRows
 from vectorfleet_node.shard.parts import Upsert
@@ -21,6 +23,7 @@ from vectorfleet_node.shard.port import Rotten
 from vectorfleet_node.shard.view import RowBlock, RowsIdentity
 
 SCHEMA = schema()
+DOCUMENTS = SCHEMA.model_copy(update={"fields": (FieldSchema(name="meta", type=FieldType.JSON),)})
 ROWS = 1001
 YEARS = [None if row % 7 == 0 else row for row in range(ROWS)]
 
@@ -146,6 +149,55 @@ def test_a_bound_holds_and_no_value_is_another_ones_whatever_is_put(seed: int) -
         assert found in (None, (number, name)), f"seed {seed}, step {step}"
         cache.put(alive[number], name, (number, name), rng.randrange(3000))
         assert 0 <= cache.bytes <= cache.limit, f"seed {seed}, step {step}"
+
+
+def test_what_is_kept_shrinks_at_once_and_follows_the_memory_of_the_process() -> None:
+    cache: Kept[str] = Kept(3 * 1256)
+    rows = RowsIdentity()
+    for name in "abc":
+        cache.put(rows, name, name, 1000)
+    cache.resize(1300)
+    assert [cache.get(rows, name) for name in "abc"] == [None, None, "c"]
+    try:
+        for size, memory, each in [(None, None, 64 << 20), (None, 4 << 30, 128 << 20), (None, 1 << 40, 512 << 20)]:
+            keep_at_most(size, memory)
+            assert (MASKS.limit, PARSED.limit) == (each, each)
+        keep_at_most(10 << 20, 1 << 40)
+        assert (MASKS.limit, PARSED.limit) == (5 << 20, 5 << 20)
+    finally:
+        keep_at_most(None, None)
+
+
+def documents_from(growing: GrowingRows, first: int, count: int) -> None:
+    keys: list[str | int] = [f"k{row}" for row in range(first, first + count)]
+    texts = [f'{{"a": {row}}}' if row % 3 else None for row in range(first, first + count)]
+    rows = table(DOCUMENTS, keys, meta=texts).to_batches()[0]
+    sequences, vectors = (
+        [row << 24 for row in range(first, first + count)],
+        {"default": np.ones((count, 8), np.float32)},
+    )
+    growing.append(Upsert("", keys, sequences, rows, vectors, np.zeros((count, 4), np.uint64)), 0)
+
+
+def test_a_write_parses_the_documents_of_its_own_rows_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    parsed: list[str] = []
+    from_json = documents.from_json
+    monkeypatch.setattr(documents, "from_json", lambda text: parsed.append(text) or from_json(text))
+    growing, old = GrowingRows(DOCUMENTS), None
+    for step in range(6):
+        documents_from(growing, 10 * step, 10)
+        if step == 3:
+            growing.drop_through(14)  # a segment has these rows
+        block, parsed[:] = growing.part().block, []
+        first = 15 if step >= 3 else 0
+        for constant in (17, step):
+            expected = [row % 3 != 0 and row >= constant for row in range(first, 10 * step + 10)]
+            assert mask_of(block, compile_filter(f"meta.a >= {constant}", DOCUMENTS), kept()).tolist() == expected
+        assert len(parsed) == sum(row % 3 != 0 for row in range(10 * step, 10 * step + 10)), step
+        if old is not None:  # somebody still reads the rows as they were
+            mask = mask_of(old, compile_filter(f"meta.a >= {step}", DOCUMENTS), kept())
+            assert mask.tolist() == [row % 3 != 0 and row >= step for row in range(len(old.live))]
+        old = old or block
 
 
 def test_what_is_known_of_rows_goes_with_them() -> None:
