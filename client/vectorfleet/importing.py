@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from vectorfleet import columns
 from vectorfleet.calls import split
-from vectorfleet.errors import Failure, ImportFailed, InvalidArgument
+from vectorfleet.errors import Failure, ImportFailed, InvalidArgument, SourceError
 from vectorfleet.loading import PATIENT, Progress, Upload, fit
 from vectorfleet.partition import Key, shard_of
 from vectorfleet.readers import Source
@@ -243,7 +243,8 @@ class Job:
 
     def stopped(self, error: Exception) -> ImportFailed:
         """What the user gets when the import cannot go on."""
-        return ImportFailed(f"{error} ({self.rows:,} rows are stored; the same import again goes on)", self.rows)
+        mended = "" if isinstance(error, InvalidArgument | SourceError) else "; the same import again goes on"
+        return ImportFailed(f"{error} ({self.rows:,} rows are stored{mended})", self.rows)
 
 
 class _Block:

@@ -58,7 +58,7 @@ def loaded(shell: Shell, client: Client) -> Shell:
 
 def test_help_names_every_command_with_a_sentence(shell: Shell) -> None:
     text = shell.run("--help")
-    for command in ("search", "get", "scan", "count", "status", "load", "create", "delete", "serve"):
+    for command in ("search", "get", "scan", "count", "status", "load", "import", "create", "delete", "serve"):
         assert f"│ {command} " in text
     assert "VECTORFLEET_SERVER" in shell.run("search", "--help")
 
@@ -73,6 +73,32 @@ def test_a_file_becomes_a_searchable_collection_with_one_command(shell: Shell, t
     nearest = np.argsort(((VECTORS - VECTORS[42]) ** 2).sum(axis=1))[1:6]
     assert [hit["key"] for hit in found] == nearest.tolist(), "the row itself is left out"
     assert shell.json("load", "pages", str(file), "--skip", "40")["rows"] == 10
+
+
+def test_a_file_is_imported_once_however_often_it_is_said(shell: Shell, tmp_path: Path) -> None:
+    file = tmp_path / "vectors.npy"
+    np.save(file, VECTORS)
+    assert "50 rows in" in shell.run("import", "pages", str(file), "--create", "--part-rows", "20", "--parallel", "2")
+    again = shell.run("import", "pages", str(file), "--part-rows", "20")
+    assert again.startswith("0 rows in")
+    assert again.endswith(", 50 more by an earlier import\n")
+    assert shell.json("import", "pages", str(file), "--part-rows", "20", "--no-resume")["repeated"] == 0
+    assert shell.run("count", "pages") == "50\n"
+
+
+def test_what_is_wrong_with_an_import_is_told_in_one_line(loaded: Shell, tmp_path: Path) -> None:
+    broken = VECTORS.copy()
+    broken[42, 1] = np.nan
+    np.save(tmp_path / "broken.npy", broken)
+    np.save(tmp_path / "flat.npy", VECTORS[:, :2])
+    for name, problem in (
+        ("broken.npy", "row 42: the vector holds NaN or infinity (0 rows are stored)"),
+        ("flat.npy", "the source has vectors of 2 dimensions and things has 3 (0 rows are stored)"),
+        ("none.npy", "no such file"),
+    ):
+        error = loaded.run("import", "things", str(tmp_path / name), code=1)
+        assert error.count("\n") == 1
+        assert problem in error
 
 
 def test_search_takes_json_files_and_standard_input(
