@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 MOST_WAITING: Final = 512  # unanswered arrivals; beyond it the peer is drowned and one more is not sent
 _THREADS: Final = 16
-_CLOSE: Final = 0.002  # seconds before an arrival in which the loop is polled: its timers are too coarse
+_DROWNED: Final = "not sent: too many wait"
 
 
 class Refused(Exception):
@@ -108,8 +108,12 @@ def threads(send: BlockingSend, requests: Sequence[Any], count: int, until: Unti
 
 
 async def arriving(send: Send, requests: Sequence[Any], due: NDArray[np.float64]) -> Sample:
-    """Sends a request at each of the times `due`, seconds from now; returns when all are answered."""
-    sample, waiting = Sample(), set[asyncio.Task[None]]()
+    """Sends a request at each of the times `due`, seconds from now; returns when all are answered.
+
+    A thread keeps the time: a loop's timers are a millisecond coarse, and polling would take a core from the server.
+    """
+    sample, waiting, loop = Sample(), set[asyncio.Task[None]](), asyncio.get_running_loop()
+    began = time.perf_counter()
 
     async def one(number: int, arrival: float) -> None:
         place = number % len(requests)
@@ -120,17 +124,20 @@ async def arriving(send: Send, requests: Sequence[Any], due: NDArray[np.float64]
         else:
             sample.answered(place, answer, time.perf_counter() - arrival)
 
-    began = time.perf_counter()
-    for number, after in enumerate(due.tolist()):
-        arrival = began + after
-        while (left := arrival - time.perf_counter()) > 0:  # noqa: ASYNC110 - a point in time is waited for
-            await asyncio.sleep(left - _CLOSE if left > _CLOSE else 0)
+    def arrive(number: int, arrival: float) -> None:
         if len(waiting) >= MOST_WAITING:
-            sample.failed["not sent: too many wait"] += 1
-            continue
-        task = asyncio.create_task(one(number, arrival))
+            sample.failed[_DROWNED] += 1
+            return
+        task = loop.create_task(one(number, arrival))
         waiting.add(task)
         task.add_done_callback(waiting.discard)
+
+    def keep_time() -> None:
+        for number, after in enumerate(due.tolist()):
+            time.sleep(max(0.0, began + after - time.perf_counter()))
+            loop.call_soon_threadsafe(arrive, number, began + after)
+
+    await asyncio.to_thread(keep_time)
     await asyncio.gather(*waiting)
     sample.wall = time.perf_counter() - began
     return sample
@@ -155,7 +162,7 @@ def arriving_threads(send: BlockingSend, requests: Sequence[Any], due: NDArray[n
             if room.acquire(blocking=False):
                 sent.append(pool.submit(one, number, began + after))
             else:
-                sample.failed["not sent: too many wait"] += 1
+                sample.failed[_DROWNED] += 1
         for done in sent:
             done.result()
     sample.wall = time.perf_counter() - began

@@ -79,6 +79,16 @@ async def test_arrivals_beyond_what_may_wait_are_counted_and_not_sent(monkeypatc
     assert len(sample.seconds) == 2
 
 
+async def test_waiting_for_arrivals_takes_no_core_from_a_server_beside() -> None:
+    async def send(request: int, client: int) -> int:
+        return request
+
+    before = time.process_time()
+    sample = await loads.arriving(send, [0], np.arange(10) * 0.05)
+    assert sample.wall >= 0.4
+    assert time.process_time() - before < 0.2
+
+
 def test_arrivals_at_a_library_are_all_answered() -> None:
     sample = loads.arriving_threads(lambda request, client: request, [3, 4], np.array([0.0, 0.001, 0.002]))
     assert sample.answers == {0: 3, 1: 4}
