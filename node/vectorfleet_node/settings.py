@@ -16,6 +16,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from vectorfleet.topology import API_PORT, HTTP_PORT, PEER_PORT
 
 PREFIX = "VECTORFLEET_"
+_MOST_FRONTS = 4  # unless the setting says otherwise
 
 
 class SettingsError(Exception):
@@ -69,8 +70,11 @@ def cpu_limit(file: Path = Path("/sys/fs/cgroup/cpu.max")) -> float:
 
 
 def usual_fronts(cpus: float) -> int:
-    """How many front processes pay on so many CPUs: none up to 4, one for each 4 above (docs/adr/0021)."""
-    return int(cpus // 4) if cpus > 4 else 0
+    """How many front processes pay on so many CPUs: one for each 4, and no more than one node's process can feed on.
+
+    docs/adr/0021 has the measurements.
+    """
+    return min(_MOST_FRONTS, int(cpus // 4))
 
 
 def load() -> NodeSettings:

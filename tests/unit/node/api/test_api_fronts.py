@@ -166,7 +166,7 @@ def test_two_nodes_with_front_processes_never_share_a_port(tmp_path: Path) -> No
     assert "Traceback" not in refused.stderr
 
 
-@pytest.mark.parametrize(("cpus", "fronts"), [(0.5, 0), (4, 0), (4.5, 1), (8, 2), (16, 4), (64, 16)])
+@pytest.mark.parametrize(("cpus", "fronts"), [(0.5, 0), (3.9, 0), (4, 1), (8, 2), (16, 4), (64, 4)])
 def test_front_processes_come_with_the_cpus(cpus: float, fronts: int) -> None:
     assert usual_fronts(cpus) == fronts
 
