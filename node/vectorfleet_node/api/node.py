@@ -202,13 +202,15 @@ class Node:
     def known_uid(self, collection: CollectionTopology) -> str:
         """The collection's id as far as anybody told us; empty when nobody did."""
         host = self._hosts.get(collection.name)
-        told = [
+        if own := (host.uid if host else "") or collection.uid:
+            return own
+        told = (
             entry.uid
             for report in self.watch.reports()
             for entry in report.collections
             if entry.name == collection.name
-        ]
-        return (host.uid if host else "") or collection.uid or next((uid for uid in told if uid), "")
+        )
+        return next((uid for uid in told if uid), "")
 
     def uid(self, collection: CollectionTopology) -> str:
         """The collection's id. UNAVAILABLE, with what is wrong, while nobody knows it."""

@@ -80,13 +80,14 @@ class ApproximateIndex(ABC):
         found = self._nominate(queries, candidates(k, self.rows), effort, None if allowed == self.rows else allow)
         scores, ids = rank_all(self._vectors, found, queries, self._header.metric, k)
         # A walk can end early: behind many equal rows, or where the allowed rows are an island.
-        short = np.flatnonzero(ids[:, min(k, allowed) - 1] < 0)
+        too_few = ids[:, min(k, allowed) - 1] < 0
         if trace is not None:
             trace.plan = self._told(effort)
-            if len(short):
-                trace.plan += f"; came home short for {len(short)} of {len(queries)} queries: scan of {allowed} rows"
-        if not len(short):
+            if few := int(np.count_nonzero(too_few)):
+                trace.plan += f"; came home short for {few} of {len(queries)} queries: scan of {allowed} rows"
+        if not too_few.any():
             return scores, ids
+        short = np.flatnonzero(too_few)
         ranked = list(zip(scores, ids, strict=True))
         answers = self._exact.search(queries[short], k, allow=allow, options=options)
         for number, *answer in zip(short, *answers, strict=True):

@@ -39,13 +39,13 @@ def _scores(vectors: Floats, rows: Ids, queries: Floats, metric: Metric) -> Doub
     part, wide = vectors[rows].astype(np.float64), queries.astype(np.float64)
     if metric is Metric.L2:
         part -= wide[:, None]
-        distances: Doubles = np.einsum("qrd,qrd->qr", part, part)
+        distances: Doubles = np.vecdot(part, part)
         return -distances
-    # einsum and not `@`: BLAS may round a row differently by its place in the matrix, and equal rows must tie.
-    dots: Doubles = np.einsum("qrd,qd->qr", part, wide)
+    # vecdot takes row by row; `@` may round a row differently by its place in the matrix, and equal rows must tie.
+    dots: Doubles = np.vecdot(part, wide[:, None])
     if metric is Metric.DOT:
         return dots
-    lengths = np.sqrt(np.einsum("qrd,qrd->qr", part, part)) * np.sqrt(np.einsum("qd,qd->q", wide, wide))[:, None]
+    lengths = np.sqrt(np.vecdot(part, part)) * np.sqrt(np.vecdot(wide, wide))[:, None]
     if lengths.all():
         cosines: Doubles = dots / lengths
         return cosines

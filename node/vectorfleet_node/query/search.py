@@ -93,7 +93,7 @@ def _candidates(
                 spec.queries, min(spec.k, passing), allow=mask, options=spec.options, trace=engine
             )
             found.append((number, scores, ids))
-            candidates = int(np.count_nonzero(ids >= 0))
+            candidates = int(np.count_nonzero(ids >= 0)) if trace is not None else 0
         if trace is not None and engine is not None:
             rows, live, found_at = len(block.live), block.live_rows, perf_counter_ns()
             told = index.kind, candidates, filtered - began, found_at - filtered, engine.plan
@@ -106,10 +106,10 @@ def _best(view: ShardView, found: Sequence[tuple[int, Floats, Ids]], queries: in
     if not found:
         nothing = np.empty(0, np.int64)
         return _Places(nothing, nothing, nothing, np.empty(0, np.float32))
-    lines = np.arange(queries)[:, None]
     number, scores, ids = found[0]  # an index orders by score
-    blocks = np.full(ids.shape, number)
+    blocks = None
     if len(found) > 1:
+        lines = np.arange(queries)[:, None]
         joined = np.concatenate([scores for _, scores, _ in found], axis=1)
         order = np.argsort(-joined, axis=1, kind="stable")
         scores = joined[lines, order]
@@ -117,12 +117,10 @@ def _best(view: ShardView, found: Sequence[tuple[int, Floats, Ids]], queries: in
         blocks = np.concatenate([np.full(ids.shape[1], number) for number, _, ids in found])[order]
     there = ids >= 0
     tied = (scores[:, 1 : k + 1] == scores[:, :-1][:, :k]) & there[:, 1 : k + 1]
-    kept = there if tied.any() else there[:, :k]
-    width = kept.shape[1]
-    flat = _Places(
-        np.broadcast_to(lines, kept.shape)[kept], blocks[:, :width][kept], ids[:, :width][kept], scores[:, :width][kept]
-    )
-    return _by_key(view, flat, k) if tied.any() else flat
+    ties = bool(tied.any())
+    here = (there if ties else there[:, :k]).nonzero()
+    flat = _Places(here[0], np.full(len(here[0]), number) if blocks is None else blocks[here], ids[here], scores[here])
+    return _by_key(view, flat, k) if ties else flat
 
 
 def _by_key(view: ShardView, found: _Places, k: int) -> _Places:

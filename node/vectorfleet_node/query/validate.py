@@ -102,6 +102,8 @@ def vector_schema(schema: CollectionSchema, name: str) -> VectorSchema:
 
 def resolve_output_fields(schema: CollectionSchema, names: Sequence[str]) -> tuple[str, ...]:
     """The payload fields asked for, each once, in the order asked; `*` stands for all of them."""
+    if not names:
+        return ()
     known = [field.name for field in schema.fields]
     for name in names:
         if name not in known and name != ALL_FIELDS:
@@ -135,14 +137,20 @@ def _first_problem(vector: VectorSchema, array: Floats) -> tuple[int, str] | Non
     """The number of the first row with a vector that cannot be compared, and what is wrong with it."""
     if array.shape[1] != vector.dimensions:
         return 0, f"has {array.shape[1]} dimensions; vector {vector.name} has {vector.dimensions}"
+    if not len(array):
+        return None
     sizes = np.abs(array)
-    bad = ~(sizes <= MAX_MAGNITUDE)  # NaN compares false
+    largest = np.maximum.reduce(sizes, axis=1)
+    least_allowed = MIN_COSINE_COMPONENT if vector.metric is Metric.COSINE else 0.0
+    if least_allowed <= largest.min() and largest.max() <= MAX_MAGNITUDE:  # NaN compares false
+        return None
+    bad = ~(sizes <= MAX_MAGNITUDE)
     if bad.any():
         row, component = (int(number) for number in np.argwhere(bad)[0])
         allowed = f"allowed is -{MAX_MAGNITUDE:.0f} to {MAX_MAGNITUDE:.0f}"
         return row, f"has {array[row, component]} at component {component}; {allowed}"
     if vector.metric is Metric.COSINE:
-        flat = sizes.max(axis=1) < MIN_COSINE_COMPONENT
+        flat = largest < MIN_COSINE_COMPONENT
         if flat.any():
             return int(np.argmax(flat)), f"is zero (or nearly); it has no direction, which {vector.metric} compares"
     return None
