@@ -1,4 +1,4 @@
-"""Run by `test_fuzz_arrow` in a process with little memory: `hostile_arrow.py <record|rows|requests> <seed>`.
+"""Run by `test_fuzz_arrow` in a process with little memory: `hostile_arrow.py <record|rows|fields|requests> <seed>`.
 
 Prints how many it tried and how many were refused. An allocation that a lying length asks for fails here, and a failed
 allocation is a failure of the test.

@@ -22,7 +22,7 @@ from vectorfleet_node.engine.artefact import HEADER_BYTES, Header, read_header
 from vectorfleet_node.maintenance import words
 from vectorfleet_node.shard import batch
 from vectorfleet_node.shard.parts import read_requests
-from vectorfleet_node.storage import checked, paths, record, segment
+from vectorfleet_node.storage import checked, fieldfile, paths, record, segment
 from vectorfleet_node.storage import manifest as manifests
 from vectorfleet_node.storage.checked import CheckedFile
 from vectorfleet_node.storage.claims import newest_claim
@@ -199,6 +199,20 @@ def _read_rows(path: Path) -> object:
     return content.rows.to_pylist(), content.sequences.tolist(), content.hashes.tolist(), content.keys
 
 
+def _columns() -> pa.Table:
+    return pa.table({"lang": rows().column("field.lang"), "year": rows().column("field.year")})
+
+
+def _fields_file() -> bytes:
+    return sealed(written(lambda path: fieldfile.write_fields(path, _columns(), ["lang", "year"])))
+
+
+def _read_fields(path: Path) -> object:
+    found = fieldfile.read_fields(CheckedFile.open(path), _columns())
+    spans = [index.span(">=", b"de" if name == "lang" else 3) for name, index in found.items()]
+    return spans, [index.rows_of([(0, index.entries)]).tolist() for index in found.values()]
+
+
 def _read_vectors(path: Path) -> object:
     file = CheckedFile.open(path)
     file.verify_all()
@@ -272,6 +286,7 @@ def every_object() -> dict[str, Object]:
     return found | {
         "rows": _file(_rows_file(), Scratch("x.rows", _read_rows)),
         "vectors": _file(vectors, Scratch("x.vectors", _read_vectors)),
+        "fields": _file(_fields_file(), Scratch("x.fields", _read_fields)),
         "requests": _file(
             _requests_file(), Scratch("x.requests", lambda path: segment.read_requests(CheckedFile.open(path)))
         ),

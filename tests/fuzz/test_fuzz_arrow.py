@@ -11,7 +11,7 @@ import pytest
 HERE = Path(__file__).parent
 
 
-@pytest.mark.parametrize("kind", ["record", "rows", "requests"])
+@pytest.mark.parametrize("kind", ["record", "rows", "fields", "requests"])
 def test_hostile_arrow_ends_in_an_error_of_ours(kind: str) -> None:
     done = subprocess.run(
         [sys.executable, str(HERE / "hostile_arrow.py"), kind, "20261125"],

@@ -27,7 +27,7 @@ from vectorfleet_node.shard.view import ShardView
 from .checks import Question, check_all, check_count, check_get, check_search
 from .filters import LANGS, PRICES, YEARS, RandomFilter, random_filter
 from .oracle import Key, Oracle, Row
-from .shard import HoldingStore, make_replica, new_shard, schema, upsert_part
+from .shard import HoldingStore, in_pieces, make_replica, new_shard, schema, upsert_part
 
 _STEPS: Final = 24
 _KEPT_VIEWS: Final = 3
@@ -84,6 +84,7 @@ class Case:
         """What may happen while a manifest is being published."""
         return {
             self._upsert: 24,
+            self._import: 8,
             self._delete: 8,
             self._delete_matching: 2,
             self._search: 36,
@@ -101,6 +102,15 @@ class Case:
     async def _upsert(self) -> None:
         count = self._source.choice([1, 2, 5, len(self._keys)])
         await self._put(self._source.sample(self._keys, k=min(count, len(self._keys))))
+
+    async def _import(self) -> None:
+        """Rows that become a segment of their own; often more than an upsert has."""
+        count = self._source.choice([1, 5, len(self._keys), len(self._keys)])
+        rows = {key: self._row(key) for key in self._source.sample(self._keys, k=min(count, len(self._keys)))}
+        self._show(f"import {len(rows)} rows: {list(rows)[:8]}")
+        self._requests += 1
+        await self._leader.import_rows(f"r{self._requests}", 1 << 40, in_pieces(upsert_part(self._schema, rows)))
+        self._oracle.rows |= rows
 
     async def _put(self, keys: list[Key]) -> None:
         rows = {key: self._row(key) for key in keys}

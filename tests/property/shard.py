@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Final
 
@@ -81,9 +81,9 @@ def schema(metric: Metric, key: KeyType, index: IndexType, dimensions: int) -> C
         key=key,
         vectors=(VectorSchema(dimensions=dimensions, metric=metric, index=index),),
         fields=(
-            FieldSchema(name="lang", type=FieldType.STRING),
-            FieldSchema(name="year", type=FieldType.INT64),
-            FieldSchema(name="price", type=FieldType.FLOAT64),
+            FieldSchema(name="lang", type=FieldType.STRING, indexed=True),
+            FieldSchema(name="year", type=FieldType.INT64, indexed=True),
+            FieldSchema(name="price", type=FieldType.FLOAT64, indexed=True),
             FieldSchema(name="open", type=FieldType.BOOL),
         ),
         shards=1,
@@ -111,6 +111,13 @@ def make_replica(store: MemoryStore, collection: CollectionSchema, cache: Path, 
         new_id=_ids(name),
         settings=SETTINGS,
     )
+
+
+async def in_pieces(part: UpsertPart) -> AsyncIterator[pa.RecordBatch]:
+    """The rows as an import takes them, in two batches."""
+    half = part.rows.num_rows // 2
+    for piece in (part.rows[:half], part.rows[half:]):
+        yield piece
 
 
 def upsert_part(collection: CollectionSchema, rows: dict[Key, Row]) -> UpsertPart:

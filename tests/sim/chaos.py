@@ -31,7 +31,7 @@ _JOBS: Final = {  # functions that run in threads
     "open_segment": "open",
 }
 # So seldom that their ambushes are laid more often.
-_SELDOM: Final = ("fence", "publish", "marker", "merge", "import", "commit", *(3 * ["reindex"]), "pin", "pin")
+_SELDOM: Final = ("fence", "publish", "marker", *(2 * ["merge", "import", "pin"]), *(3 * ["commit", "reindex"]))
 _AMBUSHES: Final = 5  # laid at the same time, so that a frequent step does not end the wait for a rare one
 
 

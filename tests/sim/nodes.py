@@ -29,7 +29,7 @@ Result = TypeVar("Result")
 UID, SHARD = "simulated", 0
 SCHEMA = CollectionSchema(
     vectors=(VectorSchema(name="default", dimensions=2, index=IndexType.AUTO),),
-    fields=(FieldSchema(name="value", type=FieldType.STRING),),
+    fields=(FieldSchema(name="value", type=FieldType.STRING, indexed=True),),
     shards=1,
 )
 _WALL = 1_700_000_000.0

@@ -43,7 +43,8 @@ async def writer(users: Users, name: str) -> None:
         number += 1
         request = some_write(users.random, f"{name}.{number}")
         floor = known if users.random.random() < 0.9 else 0
-        known = max(known, await write(users, request, floor, users.random.randint(1, 5)) or 0)
+        attempts = users.random.randint(1, 5) + 2 * request.imported
+        known = max(known, await write(users, request, floor, attempts) or 0)
         await users.pause(0.15 if users.random.random() < 0.9 else 3.0)
 
 
@@ -64,7 +65,8 @@ async def write(users: Users, request: Write, floor: int, attempts: int) -> int 
     sender = _Sender(users, request, floor)
     for attempt in range(attempts):
         if attempt:
-            await users.pause(8.0 if sender.doubt and users.random.random() < 0.3 else 0.6)
+            patient = 0.8 if request.imported else 0.3  # an import takes longer until it is in the log
+            await users.pause(8.0 if sender.doubt and users.random.random() < patient else 0.6)
         again = users.random.random() < 0.05
         if again:
             users.events["write sent twice at once"] += 1
@@ -125,10 +127,10 @@ class _Sender:
 
 
 async def _in_pieces(part: UpsertPart) -> AsyncIterator[pa.RecordBatch]:
-    """The rows one by one, as if they came over a network."""
-    for number in range(part.rows.num_rows):
+    """The rows in two batches, as if they came over a network."""
+    for piece in (part.rows[:1], part.rows[1:]):
         await asyncio.sleep(0.001)
-        yield part.rows.slice(number, 1)
+        yield piece
 
 
 def _part_of(request: Write) -> Part:

@@ -95,12 +95,11 @@ class SealedRows:
         rows, here = find(self.segment.content.sequences, sequences)
         self.kill_rows(rows[here])
 
-    def kill_rows(self, rows: NDArray[np.int64]) -> Hashes:
-        """Marks rows as superseded; the sum of their hashes."""
+    def kill_rows(self, rows: NDArray[np.int64]) -> None:
+        """Marks rows as superseded."""
         if len(rows):
             self.live[rows] = False
             self._part = None
-        return total(self.segment.content.hashes[rows])
 
     def replace(self, segment: Segment) -> None:
         """Reads the same rows from other copies of their files from now on."""

@@ -2,9 +2,9 @@
 
 A `Compactor` runs one job at a time for a reign; `publisher` takes the finished one into the next manifest it
 publishes. Where nothing is to be merged it builds indexes that are of another kind than wanted (`reindexing`). Rows
-keep their sequences, and only neighbours are merged, so sequences stay ascending within and between segments. The trap
-is time: rows are superseded while a job runs. Its output has every row that was live at its beginning; which of them
-are live now is asked of its inputs when the manifest is made, never of the job.
+keep their sequences, and the writer puts them in that order. The trap is time: rows are superseded while a job runs.
+Its output has every row that was live at its beginning; which of them are live now is asked of its inputs when the
+manifest is made, never of the job.
 """
 
 from __future__ import annotations
@@ -102,7 +102,8 @@ class Compactor:
     """Merges and reindexes for one reign.
 
     room: bytes that the store has room for, None: no limit is known. importing: whether parts of an import are under
-    way. abandoned: told the names of files that no manifest will name. complain: told what is wrong, "" when all is well.
+    way. abandoned: told the names of files that no manifest will name. complain: told what is wrong, "" when all is
+    well.
     """
 
     def __init__(
@@ -157,8 +158,8 @@ class Compactor:
     async def settle(self, *, patient: bool = False) -> None:
         """Works until nothing is left to be done. Raises a StorageError, Rotten, or NotApplied at a reign's end.
 
-        patient: while writes come, no index is built for a segment that may be merged soon; while parts of an import are
-        under way, nothing is done at all, unless there are many segments already.
+        patient: while writes come, no index is built for a segment that may be merged soon; while parts of an import
+        are under way, nothing is done at all, unless there are many segments already.
         """
         while not self._ended() and not (patient and self._importing() and len(self._state.layout.segments) <= _MANY):
             async with self._turn:

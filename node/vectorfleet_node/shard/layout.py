@@ -8,6 +8,7 @@ record superseded it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -16,13 +17,25 @@ from vectorfleet.schema import CollectionSchema
 from vectorfleet_node.shard.blocks import BlockPart, GrowingRows, SealedRows, Segment, Sequences
 from vectorfleet_node.shard.lookup import find_live
 from vectorfleet_node.shard.parts import Upsert
-from vectorfleet_node.shard.rowhash import LANES, Hashes
+from vectorfleet_node.shard.rowhash import LANES, Hashes, total
 from vectorfleet_node.shard.view import Key
 from vectorfleet_node.storage.keyindex import Numbers
 from vectorfleet_node.storage.manifest import FileEntry, RequestsEntry
 
 KILLED_MEMORY: Final = 192  # bytes for a superseded row until a later manifest is in use: its sequence, its undo entry
 SEQUENCE_MEMORY: Final = 8  # its sequence alone
+
+
+@dataclass(frozen=True)
+class Shared:
+    """Rows of a segment, live or not, and the sum of their hashes."""
+
+    rows: Numbers
+    hashes: Hashes
+
+
+def _nothing() -> Hashes:
+    return np.zeros(LANES, np.uint64)
 
 
 class Layout:
@@ -100,26 +113,31 @@ class Layout:
         everywhere = self._all_sealed()
         blocks, rows = find_live([block.lookup for block in everywhere], sealed)
         found = [(everywhere[number], rows[blocks == number]) for number in np.unique(blocks[blocks >= 0])]
-        return self._hide(position, growing, found, KILLED_MEMORY)
+        gone = sum((total(block.segment.content.hashes[here]) for block, here in found), start=_nothing())
+        return self._hide(position, growing, found, gone, KILLED_MEMORY)
 
-    def kill_shared(
-        self, position: int, growing: list[int], shared: Callable[[Segment], Numbers]
-    ) -> tuple[int, Hashes]:
+    def kill_shared(self, position: int, growing: list[int], shared: Callable[[Segment], Shared]) -> tuple[int, Hashes]:
         """As `kill`, for a record that imports a segment. shared: the rows of a segment whose keys it has."""
-        pairs = [(sealed, shared(sealed.segment)) for sealed in self._all_sealed()]
-        found = [(sealed, rows[sealed.live[rows]]) for sealed, rows in pairs]
-        return self._hide(position, growing, found, SEQUENCE_MEMORY)
+        found, gone = [], _nothing()
+        for block in self._all_sealed():
+            rows, hashes = shared(block.segment), block.segment.content.hashes
+            alive = block.live[rows.rows]
+            found.append((block, rows.rows[alive]))
+            # Mostly all of them are alive, and then there is nothing to add up here, on the event loop.
+            dead = rows.rows[~alive]
+            few = len(dead) < len(alive) / 2
+            gone = gone + (rows.hashes - total(hashes[dead]) if few else total(hashes[found[-1][1]]))
+        return self._hide(position, growing, found, gone, SEQUENCE_MEMORY)
 
     def _hide(
-        self, position: int, growing: list[int], sealed: list[tuple[SealedRows, Numbers]], memory: int
+        self, position: int, growing: list[int], sealed: list[tuple[SealedRows, Numbers]], gone: Hashes, memory: int
     ) -> tuple[int, Hashes]:
-        """memory: bytes that each row takes from now on."""
-        gone = np.zeros(LANES, np.uint64)
+        """gone: sum of the sealed rows' hashes. memory: bytes that each row takes from now on."""
         killed = [np.array(growing, np.uint64)]
         for chunk in self._growing if growing else ():
-            gone += chunk.kill(killed[0])
+            gone = gone + chunk.kill(killed[0])
         for block, rows in sealed:
-            gone += block.kill_rows(rows)
+            block.kill_rows(rows)
             killed.append(block.segment.content.sequences[rows])
         sequences = np.concatenate(killed)
         if len(sequences):

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from vectorfleet_node.shard.blocks import Segment
+from vectorfleet_node.shard.layout import Shared
 from vectorfleet_node.shard.lookup import Lookup, find_live
 from vectorfleet_node.shard.rowhash import Hashes, total
 from vectorfleet_node.shard.view import Key
@@ -23,7 +24,7 @@ from vectorfleet_node.storage.segment import KEY, SegmentRows
 
 
 def shared_rows(content: SegmentRows, other: SegmentRows) -> Numbers:
-    """The rows of `other`, live or not, whose keys are in `content` too."""
+    """The rows of `other`, live or not, whose keys are in `content` too, ascending."""
     mine, theirs = content.rows.column(KEY).chunk(0), other.rows.column(KEY).chunk(0)
     found = [np.empty(0, np.int64)]
     if len(theirs) < len(mine):
@@ -32,7 +33,7 @@ def shared_rows(content: SegmentRows, other: SegmentRows) -> Numbers:
     else:
         for numbers, rows in other.keys.matches(content.keys.hashes):
             found.append(_same(mine, content.keys.rows[numbers].astype(np.int64), theirs, rows))
-    return np.concatenate(found)
+    return np.sort(np.concatenate(found))
 
 
 def _same(mine: pa.Array, here: Numbers, theirs: pa.Array, there: Numbers) -> Numbers:
@@ -53,7 +54,7 @@ class Overlap:
     position: int
     growing: list[Key]
     hashes: Hashes
-    _rows: dict[str, Numbers] = field(default_factory=dict)  # by name of the other segment's rows file
+    _shared: dict[str, Shared] = field(default_factory=dict)  # by name of the other segment's rows file
 
     @classmethod
     def of(cls, segment: Segment, position: int, growing: list[Key], others: Iterable[Segment]) -> Overlap:
@@ -64,12 +65,13 @@ class Overlap:
         there = [growing[number] for number in np.flatnonzero(found >= 0)]
         overlap = cls(segment, position, there, total(content.hashes))
         for other in others:
-            overlap.rows_of(other)
+            overlap.shared(other)
         return overlap
 
-    def rows_of(self, other: Segment) -> Numbers:
+    def shared(self, other: Segment) -> Shared:
         """The rows of another segment whose keys this one has; quick for those that were there from the start."""
         name = other.entry.rows.name
-        if name not in self._rows:
-            self._rows[name] = shared_rows(self.segment.content, other.content)
-        return self._rows[name]
+        if name not in self._shared:
+            rows = shared_rows(self.segment.content, other.content)
+            self._shared[name] = Shared(rows, total(other.content.hashes[rows]))
+        return self._shared[name]

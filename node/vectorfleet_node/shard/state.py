@@ -297,7 +297,7 @@ class ShardState:
         page.before = {key: self._keys.get(key) for key in overlap.growing}
         page.next = self._page
         growing = [self._keys.pop(key) for key in overlap.growing if key in self._keys]
-        hidden, hashes = self.layout.kill_shared(record.position, growing, overlap.rows_of)
+        hidden, hashes = self.layout.kill_shared(record.position, growing, overlap.shared)
         self.layout.add_segment(record.position, segment)
         self.rows += segment.entry.count - hidden
         self.row_hash = self.row_hash + overlap.hashes - hashes

@@ -101,7 +101,7 @@ class ShardView(Protocol):
 
     @property
     def blocks(self) -> tuple[RowBlock, ...]:
-        """All blocks, oldest first."""
+        """All blocks, sealed ones first."""
 
     def locate(self, keys: list[Key]) -> list[tuple[int, int] | None]:
         """For each key (block number, row number) of its live version, or None."""

@@ -28,6 +28,7 @@ from replicas import (
     write,
 )
 from steered import SteeredStore
+from test_shard_pins import read
 
 from vectorfleet_node.shard import compaction
 from vectorfleet_node.shard.compaction import FAN_IN
@@ -379,6 +380,28 @@ async def test_collection_keeps_what_an_import_named_until_nobody_can_replay_it(
             await write(leader, upsert([f"c{number}"]))
             await leader.flush()
         await until(lambda: not files & {key.rpartition("/")[2] for key in store._objects})
+        assert not leader._follower.state.imports
+
+
+async def test_a_pin_keeps_what_the_log_behind_its_manifest_imports(tmp_path: Path) -> None:
+    store = SteeredStore()
+    await new_shard(store)
+    async with leading(make_replica(store, tmp_path, settings=TIDY)) as leader:
+        await write(leader, upsert(["a", "x"]))
+        await leader.flush()
+        await bring(leader, ["x", "y"], 1)
+        pin = await leader.pin("backup")
+        pinned = seen(leader)
+        files = {name for names in leader._follower.state.imports.values() for name in names}
+        await write(leader, delete("x", "y"))
+        for number in range(4):
+            await write(leader, upsert([f"c{number}"]))
+            await leader.flush()
+        await leader.compact()
+        await asyncio.sleep(0.1)
+        assert (await read(store, tmp_path / "pinned", pin))[1] == pinned
+        await leader.unpin("backup")
+        await until(lambda: not files & {key.rpartition("/")[2] for key in store.keys("/segments/")})
         assert not leader._follower.state.imports
 
 
