@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import grpc
@@ -25,6 +26,7 @@ from vectorfleet import (
     from_arrays,
     open_source,
 )
+from vectorfleet.importing import plan
 from vectorfleet.readers import SourceSchema
 from vectorfleet.testing import FakeFleet
 from vectorfleet.v1 import vectorfleet_pb2 as pb
@@ -89,6 +91,17 @@ def test_what_changes_the_rows_or_the_cut_changes_the_names(
     client.import_rows("things", open_source(file), part_rows=64)
     again = client.import_rows("things", open_source(file, **more), **{"part_rows": 64, **options})  # type: ignore[arg-type]
     assert again.repeated == 0
+
+
+def test_a_collection_that_was_made_anew_gets_everything(client: Client, file: Path) -> None:
+    made, source = client.describe("things"), open_source(file)
+    ids = {
+        plan(source, into, 64, "", True).request_id(number, shard)
+        for into in (made, replace(made, uid="another"))
+        for number in (0, 1)
+        for shard in (0, 1)
+    }
+    assert len(ids) == 8
 
 
 def test_an_import_that_stopped_goes_on_where_it_was(client: Client, fleet: FakeFleet, file: Path) -> None:

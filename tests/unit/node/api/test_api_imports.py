@@ -11,12 +11,14 @@ import numpy as np
 import pytest
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
-from real_fleet import DIMENSIONS, NAME, RealFleet, eventually, search, upsert, vectors
+from real_fleet import DIMENSIONS, NAME, SECRET, RealFleet, eventually, search, upsert, vectors
 
 from vectorfleet.partition import shard_of
+from vectorfleet.v1 import peer_pb2, peer_pb2_grpc
 from vectorfleet.v1 import vectorfleet_pb2 as pb
-from vectorfleet_node.api import chunks, imports
+from vectorfleet_node.api import chunks, imports, validate
 from vectorfleet_node.shard import succession
+from vectorfleet_node.shard.batch import encode
 from vectorfleet_node.shard.port import InDoubt, NotApplied, NotLeader, TooNew
 from vectorfleet_node.storage.format import IMPORTS
 
@@ -234,6 +236,35 @@ async def test_what_the_leader_says_reaches_the_client_from_any_node(
     for entry in risen.running.values():
         told = await refused(entry.api, part(1, keys_of(1, 3)))
         assert (told[0], str(error) in told[1]) == (code, True)
+
+
+def peer_part(leader_rows: int, sent: Sequence[bytes]) -> list[Any]:
+    """What another node sends to a leader of shard 1."""
+    header = peer_pb2.ImportShardHeader(collection=NAME, shard=1, request_id="part", rows=leader_rows)
+    return [
+        peer_pb2.ImportShardRequest(header=header),
+        *(peer_pb2.ImportShardRequest(rows=data) for data in sent),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "cut", "message"),
+    [(5, 3, "3 of 5 rows came"), (2, 3, "3 of 2 rows came"), (3, 0, "this node has another schema")],
+)
+async def test_a_leader_takes_nothing_of_a_stream_that_another_node_did_not_send_whole(
+    one: RealFleet, wanted: int, cut: int, message: str
+) -> None:
+    entry = one.running["n0"]
+    whole = validate.upsert_batch(upsert(keys_of(1, 3)).rows, entry.node.schema(NAME))
+    sent = [encode(whole)] if cut else [b"no rows"]
+    async with grpc.aio.insecure_channel(entry.peer_address) as channel:
+        stub: Any = peer_pb2_grpc.PeerStub(channel)  # type: ignore[no-untyped-call]
+        with pytest.raises(grpc.aio.AioRpcError, match=message) as refused:
+            await stub.ImportShard(
+                iter(peer_part(wanted, sent)), metadata=[("authorization", f"Bearer {SECRET}")], timeout=60
+            )
+    assert refused.value.code() is grpc.StatusCode.ABORTED, "it may be sent again"
+    assert await count(entry.api) == 0
 
 
 async def test_a_part_lands_at_the_new_leader_when_the_old_one_is_gone(risen: RealFleet) -> None:
