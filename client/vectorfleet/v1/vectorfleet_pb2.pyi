@@ -514,7 +514,7 @@ class ShardInfo(_message.Message):
     def __init__(self, id: _Optional[int] = ..., replicas: _Optional[_Iterable[_Union[ReplicaInfo, _Mapping]]] = ...) -> None: ...
 
 class ReplicaInfo(_message.Message):
-    __slots__ = ("node", "reachable", "ready", "leader", "position", "rows", "growing_rows", "indexes", "message", "quarantined", "segments", "bytes", "live_bytes", "compaction")
+    __slots__ = ("node", "reachable", "ready", "leader", "position", "rows", "growing_rows", "indexes", "message", "quarantined", "segments", "bytes", "live_bytes", "compaction", "index_details")
     NODE_FIELD_NUMBER: _ClassVar[int]
     REACHABLE_FIELD_NUMBER: _ClassVar[int]
     READY_FIELD_NUMBER: _ClassVar[int]
@@ -529,6 +529,7 @@ class ReplicaInfo(_message.Message):
     BYTES_FIELD_NUMBER: _ClassVar[int]
     LIVE_BYTES_FIELD_NUMBER: _ClassVar[int]
     COMPACTION_FIELD_NUMBER: _ClassVar[int]
+    INDEX_DETAILS_FIELD_NUMBER: _ClassVar[int]
     node: str
     reachable: bool
     ready: bool
@@ -543,4 +544,19 @@ class ReplicaInfo(_message.Message):
     bytes: int
     live_bytes: int
     compaction: str
-    def __init__(self, node: _Optional[str] = ..., reachable: _Optional[bool] = ..., ready: _Optional[bool] = ..., leader: _Optional[bool] = ..., position: _Optional[int] = ..., rows: _Optional[int] = ..., growing_rows: _Optional[int] = ..., indexes: _Optional[_Iterable[str]] = ..., message: _Optional[str] = ..., quarantined: _Optional[int] = ..., segments: _Optional[int] = ..., bytes: _Optional[int] = ..., live_bytes: _Optional[int] = ..., compaction: _Optional[str] = ...) -> None: ...
+    index_details: _containers.RepeatedCompositeFieldContainer[IndexInfo]
+    def __init__(self, node: _Optional[str] = ..., reachable: _Optional[bool] = ..., ready: _Optional[bool] = ..., leader: _Optional[bool] = ..., position: _Optional[int] = ..., rows: _Optional[int] = ..., growing_rows: _Optional[int] = ..., indexes: _Optional[_Iterable[str]] = ..., message: _Optional[str] = ..., quarantined: _Optional[int] = ..., segments: _Optional[int] = ..., bytes: _Optional[int] = ..., live_bytes: _Optional[int] = ..., compaction: _Optional[str] = ..., index_details: _Optional[_Iterable[_Union[IndexInfo, _Mapping]]] = ...) -> None: ...
+
+class IndexInfo(_message.Message):
+    __slots__ = ("vector", "kind", "reason", "segments", "rows")
+    VECTOR_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    SEGMENTS_FIELD_NUMBER: _ClassVar[int]
+    ROWS_FIELD_NUMBER: _ClassVar[int]
+    vector: str
+    kind: str
+    reason: str
+    segments: int
+    rows: int
+    def __init__(self, vector: _Optional[str] = ..., kind: _Optional[str] = ..., reason: _Optional[str] = ..., segments: _Optional[int] = ..., rows: _Optional[int] = ...) -> None: ...

@@ -21,7 +21,7 @@ from vectorfleet_node.api.errors import ApiError, invalid
 from vectorfleet_node.query.errors import InvalidQuery
 from vectorfleet_node.shard.view import Key
 
-MAX_CHUNK_BYTES: Final = 8 << 20
+MAX_CHUNK_BYTES: Final = 4 << 20
 
 
 async def header_of(requests: AsyncIterator[pb.ImportRequest]) -> pb.ImportHeader:
@@ -66,8 +66,8 @@ class _Taken:
             batch = validate.upsert_batch(request.rows, self._schema)
         except (ApiError, InvalidQuery) as error:
             raise _renumbered(error, self.rows) from None
-        if batch.num_rows > 1 and batch.nbytes > MAX_CHUNK_BYTES:  # asking the message would encode it
-            raise invalid("rows", f"has {batch.nbytes} bytes in a message; {MAX_CHUNK_BYTES} are allowed")
+        if batch.num_rows > 1 and (size := request.ByteSize()) > MAX_CHUNK_BYTES:
+            raise invalid("rows", f"has {size} bytes in a message of several rows; {MAX_CHUNK_BYTES} are allowed")
         self._check_keys(request.rows.keys)
         self.rows += batch.num_rows
         if self.rows > self._header.rows:
