@@ -149,7 +149,7 @@ class ReplicaInfo:
     segments: int = 0
     bytes: int = 0  # of the segments' files
     live_bytes: int = 0  # of these, what is for live rows
-    compaction: str = ""  # what the leader merges now
+    compaction: str = ""  # what the leader merges or indexes now
 
 
 @dataclass(frozen=True)
