@@ -119,7 +119,7 @@ class ReplicaReport:
     writes_waiting: int = 0  # writes that wait for room
     segments: int = 0
     live_bytes: int = 0  # of `bytes`, what is for live rows
-    compaction: str = ""  # what is being merged now, for humans
+    compaction: str = ""  # what is being merged or indexed now, for humans
 
 
 class Replica(Protocol):
