@@ -1,8 +1,8 @@
 """Reads over the shards of this node: for its own callers and, through the Peer service, for the other nodes.
 
 Each shard answers at the consistency level asked for or says why it cannot; a scan that runs into rotten bytes is one
-of the reasons, so that another replica is asked. Scans run in threads, never on the loop; searches wait for theirs in
-a queue with a bound (`batching`, `admission`).
+of the reasons, so that another replica is asked. Scans run in threads, never on the loop; all reads wait for theirs in
+one queue with a bound (`batching`, `admission`).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from vectorfleet.partition import shard_of
 from vectorfleet.schema import CollectionSchema
@@ -33,6 +33,7 @@ from vectorfleet_node.shard.view import Key, ShardView
 FindReplica = Callable[[str, int], Replica | None]  # collection, shard
 FindSchema = Callable[[str], CollectionSchema]
 T = TypeVar("T")
+Work = Callable[[], Any]  # any other read than a search
 
 
 class LocalReads:
@@ -43,8 +44,7 @@ class LocalReads:
     ) -> None:
         self._replica = replica
         self._schema = schema
-        self._threads = threads
-        self._batches: Batcher[ShardsSearch, ShardsFound] = Batcher(threads, run_batch, admission, time.monotonic)
+        self._queue: Batcher[ShardsSearch | Work, Any] = Batcher(threads, _served, admission, time.monotonic)
 
     async def search(
         self, request: pb.SearchRequest, shards: Sequence[int], seconds: float, spec: SearchSpec | None = None
@@ -61,13 +61,14 @@ class LocalReads:
         now = time.monotonic()
         search = ShardsSearch(views, spec, request.explain, now)
         left = seconds - (now - began)
-        found = await self._batches.search(key_of(search), search, len(spec.queries), left)
+        found: ShardsFound = await self._queue.search(key_of(search), search, len(spec.queries), left)
         tell_rotten(answers, found.rotten)
         return LocalAnswers(answers, found.results, found.indexes, found.explanation)
 
     async def search_groups(self, asked: peer_pb2.SearchGroupsRequest, seconds: float) -> peer_pb2.SearchGroupsResponse:
         """The groups of each shard that can answer; as `search`."""
         request = asked.request
+        give_up = time.monotonic() + seconds
         schema = self._schema(request.collection)
         spec = validate.search_of(request, schema)
         by, only = grouped.grouping_of(request, schema, spec), grouped.only_of(asked, schema)
@@ -77,7 +78,7 @@ class LocalReads:
             groups, indexes = group_shard(view, spec, by, only)
             return grouped.shard_message(shard, groups, by, schema), indexes
 
-        found = await self._read(answers, views, work)
+        found = await self._read(answers, views, work, give_up, len(spec.queries))
         return peer_pb2.SearchGroupsResponse(
             answers=answers,
             found=[message for message, _ in found],
@@ -87,6 +88,7 @@ class LocalReads:
     async def get(self, asked: peer_pb2.GetShardsRequest, seconds: float) -> peer_pb2.GetShardsResponse:
         """The rows of the request's keys that live in the shards asked."""
         request = asked.request
+        give_up = time.monotonic() + seconds
         schema = self._schema(request.collection)
         fields = resolve_output_fields(schema, request.output_fields)
         answers, views = await self._views(request.collection, asked.shards, request.consistency, seconds)
@@ -97,15 +99,17 @@ class LocalReads:
             lambda shard, view: rows_message(
                 get_rows(view, schema, keys[shard], fields, request.include_vectors), schema
             ),
+            give_up,
         )
         return peer_pb2.GetShardsResponse(answers=answers, rows=concatenate(found))
 
     async def count(self, asked: peer_pb2.CountShardsRequest, seconds: float) -> peer_pb2.CountShardsResponse:
         """How many rows of the shards asked match the filter."""
         request = asked.request
+        give_up = time.monotonic() + seconds
         wanted = validate.filter_of(request.filter, self._schema(request.collection))
         answers, views = await self._views(request.collection, asked.shards, request.consistency, seconds)
-        found = await self._read(answers, views, lambda _, view: count(view, wanted))
+        found = await self._read(answers, views, lambda _, view: count(view, wanted), give_up)
         return peer_pb2.CountShardsResponse(answers=answers, count=sum(found))
 
     async def _views(
@@ -124,14 +128,27 @@ class LocalReads:
         answers: Sequence[peer_pb2.ShardAnswer],
         views: Mapping[int, ShardView],
         work: Callable[[int, ShardView], T],
+        give_up: float,
+        queries: int = 1,
     ) -> list[T]:
-        """What `work` makes of each shard; those that it found rotten are told in `answers` instead."""
-        found, rotten = await self._run(_each, views, work)
+        """What `work` makes of each shard; those that it found rotten are told in `answers` instead.
+
+        give_up: by time.monotonic(). queries: that it answers.
+        """
+        if not views:
+            return []
+        alone = object()  # no other read is answered by the same call
+        left = give_up - time.monotonic()
+        found: list[T]
+        found, rotten = await self._queue.search(alone, lambda: _each(views, work), queries, left)
         tell_rotten(answers, rotten)
         return found
 
-    async def _run(self, work: Callable[..., T], *args: object) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, work, *args)
+
+def _served(asked: Sequence[ShardsSearch | Work], gone: Callable[[], bool]) -> list[Any]:
+    """The answers to what was asked with one key, in a thread."""
+    searches = [each for each in asked if isinstance(each, ShardsSearch)]
+    return run_batch(searches, gone) if searches else [each() for each in asked if not isinstance(each, ShardsSearch)]
 
 
 def _each(views: Mapping[int, ShardView], work: Callable[[int, ShardView], T]) -> tuple[list[T], dict[int, str]]:

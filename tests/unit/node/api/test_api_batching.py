@@ -230,7 +230,7 @@ async def test_a_client_that_gives_up_takes_its_search_out_of_a_peers_queue(
     nodes = [three.running[name].node for name in ("n0", "n1", "n2")]
     stuck = [node.admission for node in nodes]
     for node in nodes:
-        monkeypatch.setattr(node.local._batches, "_running", node.admission.threads)
+        monkeypatch.setattr(node.local._queue, "_running", node.admission.threads)
     call = three.running["n0"].api.Search(search(np.ones(4), level=pb.Consistency.EVENTUAL))
 
     async def all_wait() -> bool:
@@ -245,12 +245,22 @@ async def test_a_client_that_gives_up_takes_its_search_out_of_a_peers_queue(
     await eventually(nobody_waits, what="the queues are empty again")
 
 
+@pytest.mark.parametrize("read", ["Search", "group-by", "Get", "Count"])
 async def test_a_full_queue_is_answered_with_the_time_to_come_back(
-    one: RealFleet, monkeypatch: pytest.MonkeyPatch
+    one: RealFleet, monkeypatch: pytest.MonkeyPatch, read: str
 ) -> None:
+    api = one.running["n0"].api
+    grouped = search(np.ones(4))
+    grouped.group_by.field = "lang"
+    calls = {
+        "Search": lambda: api.Search(search(np.ones(4))),
+        "group-by": lambda: api.Search(grouped),
+        "Get": lambda: api.Get(pb.GetRequest(collection=NAME, keys=pb.Keys(strings=["a"]))),
+        "Count": lambda: api.Count(pb.CountRequest(collection=NAME)),
+    }
     monkeypatch.setattr(one.running["n0"].node.admission, "_most", 0)
     with pytest.raises(grpc.aio.AioRpcError) as refused:
-        await one.running["n0"].api.Search(search(np.ones(4)))
+        await calls[read]()
     assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
     status = details_of(refused.value)
     assert status is not None
