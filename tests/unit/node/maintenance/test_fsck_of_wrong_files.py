@@ -15,7 +15,7 @@ from replicas import DIMENSIONS, UID
 from vectorfleet.schema import IndexKind, Metric
 from vectorfleet_node.engine.artefact import Header
 from vectorfleet_node.maintenance.findings import Severity
-from vectorfleet_node.storage import checked, paths, segment
+from vectorfleet_node.storage import checked, fieldfile, paths, segment
 from vectorfleet_node.storage import manifest as manifests
 from vectorfleet_node.storage.checked import CheckedFile
 from vectorfleet_node.storage.manifest import FileEntry, Manifest
@@ -111,6 +111,16 @@ async def test_an_index_over_other_rows_is_found(store: MemoryStore, tmp_path: P
     spoilt = entry.model_copy(update={"indexes": {"default": index}})
     await rewrite_manifest(store, NEWEST, segments=(spoilt, *manifest.segments[1:]))
     assert f"over {entry.count + 1} x {DIMENSIONS}" in (await problems(store))["file-wrong"]
+
+
+async def test_indexes_of_fields_that_are_not_those_of_the_rows_are_found(store: MemoryStore, tmp_path: Path) -> None:
+    manifest = await manifest_of(store)
+    entry = manifest.segments[0]
+    same = pa.table({"lang": ["same"] * entry.count, "year": pa.nulls(entry.count, pa.int64())})
+    file = await put_file(store, tmp_path, "fields", lambda path: fieldfile.write_fields(path, same, ["lang"]))
+    spoilt = entry.model_copy(update={"fields": file})
+    await rewrite_manifest(store, NEWEST, segments=(spoilt, *manifest.segments[1:]))
+    assert "its index of lang is not that of the rows" in (await problems(store))["file-wrong"]
 
 
 @pytest.mark.parametrize("requests", [[("a", 9)], [("a", 5), ("b", 4)], [("a", 0)], []])
