@@ -65,6 +65,11 @@ class Reign:
         """Whether there is something to flush."""
         return self._state.layout.unpublished
 
+    @property
+    def unfinished(self) -> bool:
+        """Whether something goes on although it has ended: a record that is undecided, or an import."""
+        return self.leadership.undecided or self.importer.busy
+
     async def flush(self) -> None:
         """Publishes a manifest of now or later. NotApplied or NotReady when the reign ends before."""
         await self.publisher.sealing.join()

@@ -124,7 +124,7 @@ class ShardReplica:
             settings=self._settings,
         )
         self._reign: Reign | None = None
-        self._ended: list[Reign] = []  # reigns whose last record may still be undecided
+        self._ended: list[Reign] = []  # reigns of which something may still go on
         self._taking: asyncio.Task[None] | None = None
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -336,7 +336,7 @@ class ShardReplica:
             reign.end()
             for who in COMPLAINERS:
                 self._complain(who, "")
-            self._ended = [*(earlier for earlier in self._ended if earlier.leadership.undecided), reign]
+            self._ended = [*(earlier for earlier in self._ended if earlier.unfinished), reign]
             self._follower.wake()
 
     def _complain(self, who: str, message: str) -> None:

@@ -113,7 +113,7 @@ class ShardSettings:
     collect_pause: float = 0.02
     compact_bytes: int = 1 << 30
     reindex_idle: float = 10.0
-    import_bytes: int = 1 << 30
+    import_bytes: int = 256 << 20
     poll: float = 0.1
     poll_idle: float = 1.0
     scrub_seconds: float = 86_400.0

@@ -161,7 +161,7 @@ async def abandon(replica: ShardReplica) -> None:
     for reign in reigns:
         reign.leadership.ended = True
     tasks = [*replica._tasks, *([replica._taking] if replica._taking else [])]
-    tasks += [task for reign in reigns for task in (reign._sending, *reign._jobs)]
+    tasks += [task for reign in reigns for task in (reign._sending, *reign._jobs, *reign.importer._running.values())]
     shared = [replica._check, replica._follower.adoption, *(reign.publisher.sealing for reign in reigns)]
     for task in tasks:
         task.cancel()

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from garbage import TIDY, collected
@@ -17,6 +18,7 @@ from replicas import (
     abandon,
     contents,
     delete,
+    ids,
     leading,
     located,
     make_replica,
@@ -30,10 +32,13 @@ from replicas import (
 from steered import SteeredStore
 from test_shard_pins import read
 
+from vectorfleet_node.engine.cpu import CpuEngine
 from vectorfleet_node.shard import compaction
 from vectorfleet_node.shard.compaction import FAN_IN
 from vectorfleet_node.shard.port import InDoubt, NotApplied, NotLeader, Overloaded, TooNew
 from vectorfleet_node.shard.replica import ShardReplica
+from vectorfleet_node.shard.spool import Spool
+from vectorfleet_node.shard.writing import SegmentWriter
 from vectorfleet_node.storage.memory import MemoryStore
 from vectorfleet_node.storage.record import Batch
 from vectorfleet_node.storage.store import StoreFull
@@ -335,6 +340,26 @@ async def test_merges_put_imported_rows_among_those_of_their_neighbours(tmp_path
     async with running(again := make_replica(store.inner, tmp_path, "again")):
         assert seen(again) == before
         assert row_hash(again) == hashed
+
+
+def test_rows_whose_sequences_interleave_are_written_in_their_order(tmp_path: Path) -> None:
+    keys = {"a": ["a3", "a7", "a8"], "b": ["b1", "b5"]}
+    parts = []
+    for name, mine in keys.items():
+        spool = Spool(tmp_path, SCHEMA, ids(name), 1 << 20)
+        spool.append(upsert(mine, ord(name)).rows)
+        sequences = np.array([int(key[1:]) for key in mine], np.uint64)
+        parts.append(replace(spool.part(1), sequences=sequences))
+        spool.remove()
+    engine = CpuEngine(build_threads=1)
+    written = SegmentWriter(tmp_path, SCHEMA, engine, 2, 2, ids("w"), lambda: None, lambda *_: None).write(parts)
+    assert written.content.sequences.tolist() == [1, 3, 5, 7, 8]
+    assert written.content.rows.column("key").to_pylist() == ["b1", "a3", "b5", "a7", "a8"]
+    expected = rows_of(keys["a"], ord("a")) | rows_of(keys["b"], ord("b"))
+    for number, key in enumerate(written.content.rows.column("key").to_pylist()):
+        assert expected[key] == ("en", 0, written.vectors["default"][number].tobytes())
+    hashes = {tuple(row) for part in parts for row in part.hashes.tolist()}
+    assert {tuple(row) for row in written.content.hashes.tolist()} == hashes
 
 
 async def test_segments_are_not_merged_while_parts_are_imported_unless_there_are_many(
