@@ -14,6 +14,7 @@ import numpy as np
 from benchmarks.search.measures import Floats, Ids, clustered, nearest, unit
 from benchmarks.search.peers.base import ALL
 from benchmarks.search.settings import Scale
+from demo.errors import DemoError
 from tests.golden import datasets
 
 
@@ -39,10 +40,13 @@ def synthetic(scale: Scale, rows: int = 0, dimensions: int = 0) -> Dataset:
 
 
 def named(name: str, scale: Scale) -> Dataset:
-    """`synthetic`, `glove` or `minilm`. NotThere when the embeddings of the glosses were not made yet."""
+    """`synthetic`, `glove` or `minilm`. NotThere when one cannot be fetched, or `make demo` has not made it yet."""
     if name == "synthetic":
         return synthetic(scale)
-    found = datasets.glove() if name == "glove" else datasets.minilm()
+    try:
+        found = datasets.glove() if name == "glove" else datasets.minilm()
+    except DemoError as error:
+        raise NotThere(f"{name}: {error}") from None
     if found is None:
         raise NotThere("the embeddings of the glosses are not in the cache: run `make demo`, which makes them")
     return _dataset(name, unit(found.vectors), unit(found.queries))
