@@ -44,9 +44,9 @@ class Budget:
 
 
 _SCENARIOS: Final = {
-    "one query": (1, "", (), Budget(490, 390, 20)),
-    "sixteen queries": (16, "", (), Budget(2520, 1970, 130)),
-    "a filter and fields": (1, 'lang == "en" and year >= 0', ("lang", "year"), Budget(670, 530, 20)),
+    "one query": (1, "", (), Budget(330, 320, 17)),
+    "sixteen queries": (16, "", (), Budget(570, 800, 115)),
+    "a filter and fields": (1, 'lang == "en" and year >= 0', ("lang", "year"), Budget(510, 460, 15)),
 }
 
 

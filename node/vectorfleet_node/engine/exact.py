@@ -15,10 +15,11 @@ import numpy as np
 
 from vectorfleet.schema import IndexKind, Metric
 from vectorfleet_node.engine.port import EngineTrace, Floats, Ids, Mask, SearchOptions
-from vectorfleet_node.engine.scoring import padded, rank, rows_per_chunk
+from vectorfleet_node.engine.scoring import MAX_TIES, padded, rank, rank_all, rows_per_chunk
 
 _SCORES_PER_CHUNK: Final = 1 << 21  # of one chunk of rows and all queries of a batch
 _QUERIES_PER_BATCH: Final = 64
+_UNEVEN: Final = 4  # so many times as many nominees, with -1 to fill up, may be ranked to rank all queries at once
 _GATHER_BELOW: Final = 0.3  # of the rows allowed: copying them costs less than scanning all of them
 
 
@@ -61,7 +62,7 @@ class ExactIndex:
         return padded([answer for batch in found for answer in batch], k)
 
     def _search(self, queries: Floats, k: int, allow: Mask | None) -> list[tuple[Floats, Ids]]:
-        nominees: list[list[Ids]] = [[] for _ in queries]
+        asking, nominees = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
         bar = np.full(
             len(queries), np.finfo(np.float32).min, np.float32
         )  # k rows reach it; below it nobody can be among them
@@ -69,14 +70,26 @@ class ExactIndex:
             low, high = self._bounds(queries, rows, allow)
             if high.shape[1] > k:
                 bar = np.maximum(bar, np.partition(low, -k, axis=1)[:, -k])
-            for nominated, reached in zip(nominees, high >= bar[:, None], strict=True):
-                here = np.flatnonzero(reached)
-                nominated.append(here + rows.start if isinstance(rows, slice) else rows[here])
-        none = np.empty(0, np.int64)
-        return [
-            rank(self._vectors, np.concatenate([none, *parts]), query, self._metric, k)
-            for query, parts in zip(queries, nominees, strict=True)
-        ]
+            who, here = (high >= bar[:, None]).nonzero()
+            asking.append(who)
+            nominees.append(here + rows.start if isinstance(rows, slice) else rows[here])
+        return self._ranked(queries, np.concatenate(asking), np.concatenate(nominees), k)
+
+    def _ranked(self, queries: Floats, asking: Ids, nominees: Ids, k: int) -> list[tuple[Floats, Ids]]:
+        """The best of the nominees, each with the number of its query."""
+        if len(queries) == 1:
+            return [rank(self._vectors, nominees, queries[0], self._metric, k)]
+        order = np.argsort(asking, kind="stable")
+        asking, nominees = asking[order], nominees[order]
+        ends = np.cumsum(np.bincount(asking, minlength=len(queries)))
+        starts = np.concatenate([ends[:1] * 0, ends[:-1]])
+        width = int((ends - starts).max())
+        if width > k + MAX_TIES or width * len(queries) > _UNEVEN * len(nominees):
+            found = zip(queries, np.split(nominees, ends[:-1]), strict=True)
+            return [rank(self._vectors, rows, query, self._metric, k) for query, rows in found]
+        lines = np.full((len(queries), width), -1, np.int64)
+        lines[asking, np.arange(len(nominees)) - starts[asking]] = nominees
+        return list(zip(*rank_all(self._vectors, lines, queries, self._metric, k), strict=True))
 
     def _chunks(self, allow: Mask | None, queries: int) -> Iterator[slice | Ids]:
         """The rows to look at, in order: slices of all rows, or the numbers of the allowed ones when these are few."""

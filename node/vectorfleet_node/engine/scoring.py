@@ -74,7 +74,7 @@ def rank_all(vectors: Floats, rows: Ids, queries: Floats, metric: Metric, k: int
     `rank` costs more than the walk of a small graph.
     """
     scores = np.empty(rows.shape, np.float32)
-    step = max(1, rows_per_chunk(vectors.shape[1], 8) // rows.shape[1])
+    step = max(1, rows_per_chunk(vectors.shape[1], 8) // max(1, rows.shape[1]))
     for start in range(0, len(rows), step):
         here = slice(start, start + step)
         scores[here] = _scores(vectors, rows[here], queries[here], metric)

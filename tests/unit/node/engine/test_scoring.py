@@ -17,7 +17,7 @@ def test_many_queries_are_ranked_as_each_alone_to_the_last_bit(seed: int, monkey
     source, rng = random.Random(seed), np.random.default_rng(seed)
     monkeypatch.setattr(scoring, "GATHER_BYTES", source.choice([1 << 10, 1 << 23]))
     metric, dimensions = source.choice(list(Metric)), source.choice([1, 3, 8, 100, 129])
-    count, width, k = source.randint(1, 9), source.randint(1, 40), source.randint(1, 30)
+    count, width, k = source.randint(1, 9), source.randint(0, 40), source.randint(1, 30)
     # Whole numbers and rows that repeat: many ties; zeros: rows without a direction.
     vectors = rng.integers(-2, 3, (50, dimensions)).astype(np.float32)
     vectors[25:] = vectors[:25]
