@@ -13,6 +13,7 @@ from vectorfleet.values import (
     FieldInfo,
     Group,
     Hit,
+    IndexInfo,
     ReplicaInfo,
     Row,
     SearchResult,
@@ -162,4 +163,5 @@ def _replica(info: pb.ReplicaInfo) -> ReplicaInfo:
         info.bytes,
         info.live_bytes,
         info.compaction,
+        tuple(IndexInfo(each.vector, each.kind, each.reason, each.segments, each.rows) for each in info.index_details),
     )

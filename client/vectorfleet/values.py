@@ -133,6 +133,17 @@ class FieldInfo:
 
 
 @dataclass(frozen=True)
+class IndexInfo:
+    """Segments whose `vector` has the same kind of index for the same reason."""
+
+    vector: str
+    kind: str
+    reason: str
+    segments: int
+    rows: int
+
+
+@dataclass(frozen=True)
 class ReplicaInfo:
     """One copy of a shard, as the answering node sees it; of its live `rows`, `growing_rows` are not sealed yet."""
 
@@ -150,6 +161,7 @@ class ReplicaInfo:
     bytes: int = 0  # of the segments' files
     live_bytes: int = 0  # of these, what is for live rows
     compaction: str = ""  # what the leader merges or indexes now
+    index_details: tuple[IndexInfo, ...] = ()
 
 
 @dataclass(frozen=True)

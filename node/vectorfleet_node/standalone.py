@@ -107,8 +107,8 @@ def schema_of(request: pb.CreateCollectionRequest) -> CollectionSchema:
         )
     except ValidationError as error:
         problem = error.errors()[0]
-        field = ".".join(str(part) for part in problem["loc"])
-        raise invalid(field, f"is {problem['input']!r}: {problem['msg']}") from None
+        named = ".".join(str(part) for part in problem["loc"])
+        raise invalid(named, f"is {problem['input']!r}: {problem['msg']}") from None
     except ValueError:
         raise invalid("key_type", f"is {request.key_type!r}; allowed are {', '.join(KeyType)}") from None
 

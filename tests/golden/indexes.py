@@ -7,8 +7,7 @@ import inspect
 import time
 from dataclasses import dataclass
 from importlib.metadata import version
-from types import ModuleType
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -20,11 +19,11 @@ from vectorfleet_node.engine.cpu import CpuEngine
 from vectorfleet_node.engine.port import Index
 from vectorfleet_node.shard.view import Key, RowBlock
 
-_BUILDERS: Final[dict[IndexKind, tuple[ModuleType, ...]]] = {
+_BUILDERS: Final[dict[IndexKind, tuple[Any, ...]]] = {
     IndexKind.EXACT: (exact,),
-    IndexKind.HNSW: (hnsw, approximate, encoding),
-    IndexKind.HNSW_INT8: (hnsw, approximate, encoding),
-    IndexKind.PQ: (pq, approximate, encoding),
+    IndexKind.HNSW: (hnsw.build, approximate.fill, encoding),
+    IndexKind.HNSW_INT8: (hnsw.build, approximate.fill, encoding),
+    IndexKind.PQ: (pq.build, approximate.fill, encoding),
 }
 
 
@@ -67,5 +66,6 @@ def _index(dataset: Dataset, kind: IndexKind) -> Index:
 
 
 def _code(kind: IndexKind) -> str:
-    """The source of what builds that kind: another one makes other indexes."""
-    return hashlib.sha256("".join(map(inspect.getsource, _BUILDERS[kind])).encode()).hexdigest()
+    """What builds that kind: another one makes other indexes."""
+    source = "".join(map(inspect.getsource, _BUILDERS[kind]))
+    return hashlib.sha256(f"{source}{hnsw.PARAMETERS}".encode()).hexdigest()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -122,6 +123,22 @@ def print_shards(info: CollectionInfo) -> None:
             )
         table.add_section()
     _print(table)
+    for line in _index_lines(info):
+        print(line)
+
+
+def _index_lines(info: CollectionInfo) -> list[str]:
+    """Which indexes the leaders' rows have, and why."""
+    segments, rows = Counter[tuple[str, str, str]](), Counter[tuple[str, str, str]]()
+    for copy in (copy for shard in info.shards for copy in shard.replicas if copy.leader):
+        for each in copy.index_details:
+            told = each.vector, each.kind, each.reason
+            segments[told] += each.segments
+            rows[told] += each.rows
+    return [
+        f"{vector}: {kind} over {rows[vector, kind, reason]:,} rows in {count} segment{'s' * (count != 1)}: {reason}"
+        for (vector, kind, reason), count in sorted(segments.items())
+    ]
 
 
 def _condition(copy: ReplicaInfo) -> str:

@@ -305,7 +305,7 @@ class CollectionReport(_message.Message):
     def __init__(self, name: _Optional[str] = ..., uid: _Optional[str] = ..., storage: _Optional[_Union[StorageState, str]] = ..., message: _Optional[str] = ..., shards: _Optional[_Iterable[_Union[ShardReport, _Mapping]]] = ..., claim_holder: _Optional[str] = ...) -> None: ...
 
 class ShardReport(_message.Message):
-    __slots__ = ("id", "ready", "leader", "position", "rows", "growing_rows", "bytes", "indexes", "message", "quarantined", "segments", "live_bytes", "compaction")
+    __slots__ = ("id", "ready", "leader", "position", "rows", "growing_rows", "bytes", "indexes", "message", "quarantined", "segments", "live_bytes", "compaction", "index_details")
     ID_FIELD_NUMBER: _ClassVar[int]
     READY_FIELD_NUMBER: _ClassVar[int]
     LEADER_FIELD_NUMBER: _ClassVar[int]
@@ -319,6 +319,7 @@ class ShardReport(_message.Message):
     SEGMENTS_FIELD_NUMBER: _ClassVar[int]
     LIVE_BYTES_FIELD_NUMBER: _ClassVar[int]
     COMPACTION_FIELD_NUMBER: _ClassVar[int]
+    INDEX_DETAILS_FIELD_NUMBER: _ClassVar[int]
     id: int
     ready: bool
     leader: bool
@@ -332,7 +333,8 @@ class ShardReport(_message.Message):
     segments: int
     live_bytes: int
     compaction: str
-    def __init__(self, id: _Optional[int] = ..., ready: _Optional[bool] = ..., leader: _Optional[bool] = ..., position: _Optional[int] = ..., rows: _Optional[int] = ..., growing_rows: _Optional[int] = ..., bytes: _Optional[int] = ..., indexes: _Optional[_Iterable[str]] = ..., message: _Optional[str] = ..., quarantined: _Optional[int] = ..., segments: _Optional[int] = ..., live_bytes: _Optional[int] = ..., compaction: _Optional[str] = ...) -> None: ...
+    index_details: _containers.RepeatedCompositeFieldContainer[_vectorfleet_pb2.IndexInfo]
+    def __init__(self, id: _Optional[int] = ..., ready: _Optional[bool] = ..., leader: _Optional[bool] = ..., position: _Optional[int] = ..., rows: _Optional[int] = ..., growing_rows: _Optional[int] = ..., bytes: _Optional[int] = ..., indexes: _Optional[_Iterable[str]] = ..., message: _Optional[str] = ..., quarantined: _Optional[int] = ..., segments: _Optional[int] = ..., live_bytes: _Optional[int] = ..., compaction: _Optional[str] = ..., index_details: _Optional[_Iterable[_Union[_vectorfleet_pb2.IndexInfo, _Mapping]]] = ...) -> None: ...
 
 class PutTopologyRequest(_message.Message):
     __slots__ = ("topology",)

@@ -31,6 +31,10 @@ def shard_report(report: ReplicaReport) -> peer_pb2.ShardReport:
         segments=report.segments,
         live_bytes=report.live_bytes,
         compaction=report.compaction,
+        index_details=[
+            pb.IndexInfo(vector=each.vector, kind=each.kind, reason=each.reason, segments=each.segments, rows=each.rows)
+            for each in report.index_details
+        ],
     )
 
 
@@ -53,6 +57,7 @@ def _replica(node: str, report: peer_pb2.ShardReport | None, reachable: bool) ->
         bytes=report.bytes,
         live_bytes=report.live_bytes,
         compaction=report.compaction,
+        index_details=report.index_details,
     )
 
 

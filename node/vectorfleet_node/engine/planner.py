@@ -25,7 +25,7 @@ FEW_ROWS_BY_DOT: Final = 50_000  # a graph by inner product leads to the long ro
 _FEW_DIMENSIONS: Final = 768  # shorter vectors are scanned faster
 _NARROW: Final = 20  # hits; a walk for more is wider by the root of it: for 100 at .95 on GloVe-100 ef has to be 384
 _ROWS_PER_EF: Final = 12
-_FILTERED_WIDTH: Final = 1.2  # a filter that leads away from the query takes a wider walk than a random one
+_FILTERED_WIDTH: Final = 1.4  # a filter that leads away from the query takes a wider walk than a random one
 _ALLOWED_PER_HIT: Final = 4  # a filtered walk looks at so many allowed rows for each one it returns
 
 DEFAULT_REFINE: Final = 10.0  # rows that codes nominate for each one that is ranked exactly

@@ -102,6 +102,17 @@ Part = UpsertPart | DeletePart | SelectPart
 
 
 @dataclass(frozen=True)
+class IndexReport:
+    """Segments whose `vector` has the same kind of index for the same reason; for humans."""
+
+    vector: str
+    kind: str
+    reason: str
+    segments: int
+    rows: int
+
+
+@dataclass(frozen=True)
 class ReplicaReport:
     """A replica for humans, the operator and metrics."""
 
@@ -120,6 +131,7 @@ class ReplicaReport:
     segments: int = 0
     live_bytes: int = 0  # of `bytes`, what is for live rows
     compaction: str = ""  # what is being merged or indexed now, for humans
+    index_details: tuple[IndexReport, ...] = ()
 
 
 class Replica(Protocol):

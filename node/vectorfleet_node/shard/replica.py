@@ -24,7 +24,7 @@ from vectorfleet_node.shard.intake import Intake
 from vectorfleet_node.shard.loader import Loader
 from vectorfleet_node.shard.port import NotApplied, NotLeader, NotReady, Part, ReplicaReport
 from vectorfleet_node.shard.reign import COMPLAINERS, Realm, Reign
-from vectorfleet_node.shard.reporting import report_loaded
+from vectorfleet_node.shard.reporting import index_details, report_loaded
 from vectorfleet_node.shard.settings import Clock, Observer, ShardSettings
 from vectorfleet_node.shard.sharing import observe_result, wait_shared
 from vectorfleet_node.shard.succession import Succession
@@ -74,6 +74,7 @@ class ShardReplica:
         fleet_format: Callable[[], int] = lambda: FORMAT,
     ) -> None:
         self._collection = collection
+        self._engine = engine
         self._shard = shard
         self._clock = clock
         self._sleep = sleep
@@ -161,6 +162,7 @@ class ShardReplica:
             ready=self.ready,
             quarantined=self._cache.quarantined,
             message=message,
+            index_details=index_details(self._follower.state, self._collection.vectors, self._engine),
         )
 
     def view(self) -> ShardView:

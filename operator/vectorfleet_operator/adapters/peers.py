@@ -15,7 +15,7 @@ import structlog
 
 from vectorfleet.topology import Topology
 from vectorfleet.v1 import peer_pb2, peer_pb2_grpc
-from vectorfleet_operator.model.observed import NodeReport, ShardReport, StorageState
+from vectorfleet_operator.model.observed import IndexReport, NodeReport, ShardReport, StorageState
 
 REPORT_SECONDS = 2.0
 PUSH_SECONDS = 5.0
@@ -119,7 +119,9 @@ def report_from(answer: peer_pb2.NodeReport, collection: str) -> NodeReport:
                         leader=shard.leader,
                         position=shard.position,
                         rows=shard.rows,
-                        indexes=tuple(shard.indexes),
+                        index_details=tuple(
+                            IndexReport(each.vector, each.kind, each.reason) for each in shard.index_details
+                        ),
                     )
                     for shard in found.shards
                 ),

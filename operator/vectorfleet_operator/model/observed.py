@@ -34,6 +34,15 @@ class StorageState(StrEnum):
     DATA_LOSS = "DataLoss"
 
 
+@dataclass(frozen=True, order=True)
+class IndexReport:
+    """A kind of index that some of a shard's segments have for a named vector, and why."""
+
+    vector: str
+    kind: str
+    reason: str
+
+
 @dataclass(frozen=True)
 class ShardReport:
     """One shard as the node that holds it sees it."""
@@ -43,7 +52,7 @@ class ShardReport:
     leader: bool = False
     position: int = 0
     rows: int = 0
-    indexes: tuple[str, ...] = ()
+    index_details: tuple[IndexReport, ...] = ()
 
 
 @dataclass(frozen=True)

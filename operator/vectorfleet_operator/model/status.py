@@ -91,13 +91,13 @@ class ShardPlacementStatus(Part):
 
 
 class IndexStatus(Part):
-    """What `Auto` chose for one vector."""
+    """The kinds of index of one vector, chosen or asked for."""
 
     vector: str = Field(max_length=63, description="Name of the vector.")
     types: tuple[Annotated[str, Field(max_length=16)], ...] = Field(
         (), max_length=8, description="Kinds of index that its sealed rows have."
     )
-    reason: Text = Field("", description="Why.")
+    reason: Text = Field("", description="Why these, and which one comes next where that is another.")
 
 
 class Status(Part):

@@ -6,7 +6,6 @@ data, the pinned image, the number of rows and times of transitions are carried 
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -293,10 +292,14 @@ def _rows(observed: Observed, spec: VectorCollectionSpec, before: int | None) ->
 
 
 def _indexes(observed: Observed, spec: VectorCollectionSpec) -> tuple[IndexStatus, ...]:
-    """The kinds of index in use. Nodes report them per shard, so with several vectors they cannot be told apart."""
-    kinds = Counter(kind for report in observed.reports.values() for shard in report.shards for kind in shard.indexes)
-    if len(spec.vectors) != 1 or not kinds:
-        return ()
-    vector = spec.vectors[0]
-    reason = "chosen by the nodes" if vector.index.type == "Auto" else "asked for in the spec"
-    return (IndexStatus(vector=vector.name, types=tuple(sorted(kinds))[:8], reason=reason),)
+    """The kinds of index in use, and the leaders' reasons for them; of vectors that have sealed rows."""
+    leading = [shard for report in observed.reports.values() for shard in report.shards if shard.leader]
+    details = sorted({each for shard in leading for each in shard.index_details})
+    found = []
+    for name in sorted(vector.name for vector in spec.vectors):
+        mine = [each for each in details if each.vector == name]
+        if mine:
+            kinds = tuple(sorted({each.kind for each in mine}))
+            reason = "; ".join(f"{each.kind}: {each.reason}" for each in mine)
+            found.append(IndexStatus(vector=name, types=kinds[:8], reason=reason[:MAX_MESSAGE]))
+    return tuple(found)

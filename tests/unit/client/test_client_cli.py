@@ -14,9 +14,9 @@ import pytest
 
 from vectorfleet import Client, from_arrays
 from vectorfleet.cli import main
-from vectorfleet.cli.render import print_explanation
+from vectorfleet.cli.render import print_explanation, print_shards
 from vectorfleet.testing import FakeFleet
-from vectorfleet.values import SegmentExplanation, ShardExplanation
+from vectorfleet.values import CollectionInfo, IndexInfo, ReplicaInfo, SegmentExplanation, ShardExplanation, ShardInfo
 
 VECTORS = np.random.default_rng(4).standard_normal((50, 3), dtype=np.float32)
 
@@ -247,3 +247,18 @@ def test_an_explanation_is_a_table_with_a_line_per_segment(
     told = " ".join(" ".join(lines).split())
     assert "shard 3 on n1 at position 1234, queries in the call: 2" in told
     assert "waited 7 µs, ranked in 9 µs, rows read in 11 µs" in told
+
+
+def test_the_status_of_a_collection_tells_which_indexes_there_are_and_why(capsys: pytest.CaptureFixture[str]) -> None:
+    def copy(leader: bool, *details: IndexInfo) -> ReplicaInfo:
+        return ReplicaInfo("n", True, True, leader, 1, 9, 0, ("PQ",), "", index_details=details)
+
+    codes = IndexInfo("default", "PQ", "its codes are small", 2, 7_000)
+    graph = IndexInfo("default", "PQ", "HNSW comes next: many rows", 1, 90_000)
+    shards = (ShardInfo(0, (copy(True, codes, graph), copy(False, codes))), ShardInfo(1, (copy(True, codes),)))
+    print_shards(CollectionInfo("things", "u", "String", (), (), shards))
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-2:] == [
+        "default: PQ over 90,000 rows in 1 segment: HNSW comes next: many rows",
+        "default: PQ over 14,000 rows in 4 segments: its codes are small",
+    ]

@@ -45,6 +45,15 @@ def test_a_damaged_artefact_is_refused(kind: IndexKind, damage: object, tmp_path
         ENGINE.load(kind, VECTORS, Metric.COSINE, path)
 
 
+def test_an_artefact_of_another_version_is_refused_by_its_kind(tmp_path: Path) -> None:
+    path = tmp_path / "index"
+    ENGINE.build(IndexKind.EXACT, VECTORS, Metric.COSINE, path)
+    data = path.read_bytes()
+    path.write_bytes(data[:10] + b"\x63" + data[11:])
+    with pytest.raises(ValueError, match=r"index kind 99 .* another version wrote it; this one reads Exact, HNSW"):
+        ENGINE.load(IndexKind.EXACT, VECTORS, Metric.COSINE, path)
+
+
 def test_a_graph_whose_body_is_not_faiss_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "index"
     ENGINE.build(IndexKind.HNSW, VECTORS, Metric.COSINE, path)

@@ -23,9 +23,9 @@ def test_a_walk_is_never_narrower_than_k() -> None:
 
 
 def test_a_filtered_walk_is_wider_by_the_share_that_is_allowed() -> None:
-    assert walk_width(10**6, 500_000, 768, 100, Metric.L2, DEFAULT) == 1072
+    assert walk_width(10**6, 500_000, 768, 100, Metric.L2, DEFAULT) == 1251
     assert walk_width(10**6, 250_000, 768, 100, Metric.L2, SearchOptions(ef=64)) == 1600
-    assert walk_width(10**6, 250_000, 768, 10, Metric.L2, DEFAULT) == 1.2 * 4 * DEFAULT_EF
+    assert walk_width(10**6, 250_000, 768, 10, Metric.L2, DEFAULT) == int(1.4 * 4 * DEFAULT_EF)
 
 
 def test_a_scan_is_planned_where_a_walk_would_cost_more() -> None:
@@ -64,7 +64,7 @@ def test_a_target_recall_counts_under_a_filter_too() -> None:
     unfiltered = walk_width(10**6, 10**6, 768, 10, Metric.L2, recalling(0.9))
     filtered = walk_width(10**6, 500_000, 768, 10, Metric.L2, recalling(0.9))
     assert unfiltered is not None
-    assert filtered == int(2 * 1.2 * unfiltered)
+    assert filtered == int(2 * 1.4 * unfiltered)
 
 
 def test_codes_nominate_ten_rows_for_each_that_is_ranked_and_five_where_many_are_wanted() -> None:

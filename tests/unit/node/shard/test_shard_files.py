@@ -9,14 +9,16 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
+from google_crc32c import value
 
+from vectorfleet.schema import IndexKind
 from vectorfleet_node.shard.rowhash import hash_rows, to_hex, total
 from vectorfleet_node.storage import checked, segment
 from vectorfleet_node.storage import manifest as manifests
 from vectorfleet_node.storage.checked import CheckedFile, DamagedFile
 from vectorfleet_node.storage.format import BLOCK_CHECKSUMS, FORMAT, READABLE
 from vectorfleet_node.storage.keyindex import KeyIndex
-from vectorfleet_node.storage.manifest import FileEntry, Manifest, RequestsEntry, SegmentEntry
+from vectorfleet_node.storage.manifest import FileEntry, IndexEntry, Manifest, RequestsEntry, SegmentEntry
 from vectorfleet_node.storage.record import UnknownRecord
 from vectorfleet_node.storage.segment import SegmentRows
 from vectorfleet_node.storage.store import DataLoss
@@ -150,6 +152,14 @@ def test_a_manifest_of_a_newer_format_stops_the_reader_and_is_no_damage() -> Non
     newer = manifests.encode(MANIFEST.model_copy(update={"format": FORMAT + 1}))
     with pytest.raises(UnknownRecord, match=f"has format {FORMAT + 1}; this version reads formats 1 to {FORMAT}"):
         manifests.decode(newer, uid="u", shard=3, position=42)
+
+
+def test_an_index_of_a_kind_that_another_version_made_stops_the_reader_and_is_no_damage() -> None:
+    indexes = {"default": IndexEntry(kind=IndexKind.PQ, file=FILE)}
+    segments = tuple(each.model_copy(update={"indexes": indexes}) for each in MANIFEST.segments)
+    data = manifests.encode(MANIFEST.model_copy(update={"segments": segments}))[:-4].replace(b'"PQ"', b'"XY"')
+    with pytest.raises(UnknownRecord, match="indexes of the kind XY; this version knows Exact, HNSW, HNSW-Int8, PQ"):
+        manifests.decode(data + value(data).to_bytes(4, "little"), uid="u", shard=3, position=42)
 
 
 def test_any_flipped_bit_of_a_manifest_is_found() -> None:

@@ -31,7 +31,7 @@ from replicas import (
 from steered import SteeredStore
 
 from vectorfleet.schema import CollectionSchema, FieldSchema, FieldType, IndexType, VectorSchema
-from vectorfleet_node.shard.port import NotLeader
+from vectorfleet_node.shard.port import IndexReport, NotLeader
 from vectorfleet_node.storage import segment
 from vectorfleet_node.storage.memory import MemoryStore
 from vectorfleet_node.storage.store import DataLoss
@@ -51,6 +51,7 @@ async def test_a_new_replica_loads_the_artefacts_builds_nothing_and_answers_the_
         await leader.flush()
         assert (leads.built, leads.loaded) == (1, 0)
         assert leader.report().indexes == ("HNSW",)
+        assert leader.report().index_details == (IndexReport("default", "HNSW", "as the schema says", 1, 298),)
         assert leader.report().growing_rows == 0
         await write(leader, upsert(["k9", "new"], 2))
         rows, answers, hashed = contents(leader.view()), nearest(leader.view(), QUERIES), row_hash(leader)

@@ -9,8 +9,9 @@ import pytest
 
 from vectorfleet.topology import Topology
 from vectorfleet.v1 import peer_pb2, peer_pb2_grpc
+from vectorfleet.v1 import vectorfleet_pb2 as pb
 from vectorfleet_operator.adapters.peers import STATES, Peers, report_from
-from vectorfleet_operator.model.observed import StorageState
+from vectorfleet_operator.model.observed import IndexReport, StorageState
 
 
 class Node(peer_pb2_grpc.PeerServicer):
@@ -27,7 +28,8 @@ class Node(peer_pb2_grpc.PeerServicer):
 
     async def Report(self, request: peer_pb2.ReportRequest, context: grpc.aio.ServicerContext) -> peer_pb2.NodeReport:
         await self._authenticate(context)
-        shard = peer_pb2.ShardReport(id=3, ready=True, leader=True, position=9, rows=5, indexes=["HNSW"])
+        details = [pb.IndexInfo(vector="v", kind="HNSW", reason="many rows", segments=2, rows=5)]
+        shard = peer_pb2.ShardReport(id=3, ready=True, leader=True, position=9, rows=5, index_details=details)
         found = peer_pb2.CollectionReport(name="x", uid="u", storage=peer_pb2.STORAGE_OK, shards=[shard])
         return peer_pb2.NodeReport(node=self.name, topology_fence=1, topology_version=2, collections=[found])
 
@@ -64,6 +66,7 @@ async def test_a_report_is_what_the_node_says_of_the_collection(node: tuple[Node
     assert (report.storage, report.uid) == (StorageState.OK, "u")
     assert report.ready_shards() == {3}
     assert report.shards[0].rows == 5
+    assert report.shards[0].index_details == (IndexReport("v", "HNSW", "many rows"),)
 
 
 async def test_a_node_that_does_not_answer_or_refuses_has_no_report(node: tuple[Node, str]) -> None:

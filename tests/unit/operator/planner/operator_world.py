@@ -18,6 +18,7 @@ from vectorfleet_operator.model import names
 from vectorfleet_operator.model.observed import (
     Credentials,
     Environment,
+    IndexReport,
     NodeReport,
     Observed,
     Pod,
@@ -248,7 +249,7 @@ class World:
                 leader=shard.replicas[0] == name,
                 position=7,
                 rows=10,
-                indexes=("HNSW",),
+                index_details=(IndexReport("default", "HNSW", "many rows"),),
             )
             for shard in placed
             if name in shard.replicas

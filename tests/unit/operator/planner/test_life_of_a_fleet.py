@@ -32,6 +32,10 @@ def test_a_collection_becomes_ready_and_then_nothing_is_written() -> None:
         assert made.look_again == STEADY
 
 
+def test_the_status_tells_which_indexes_there_are_and_why() -> None:
+    assert running().status["indexes"] == [{"vector": "default", "types": ["HNSW"], "reason": "HNSW: many rows"}]
+
+
 def test_ready_is_unknown_from_the_first_event_on() -> None:
     world = World()
     world.act(world.plan())
