@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing
+from contextlib import aclosing, asynccontextmanager
 from typing import Final
 
 import grpc
@@ -66,10 +66,8 @@ async def take_here(
             await asyncio.sleep(_RISE_LOOK_SECONDS)
 
     try:
-        async with asyncio.timeout(seconds):
+        async with _in_time(seconds):
             position = await node.as_leader(header.collection, header.shard, False, take)
-    except TimeoutError:
-        raise InDoubt("the import was not finished in time") from None
     except ValueError as error:
         raise invalid("rows", str(error)) from None
     return peer_pb2.ImportShardResponse(position=position, repeated=not counted.begun)
@@ -192,10 +190,20 @@ class Importer:
             if node == self._node.name:
                 return await take_here(self._node, header, batches, seconds)
             messages = _messages(header, batches)
-            return await self._node.stream(node, "ImportShard", messages, peer_pb2.ImportShardResponse, seconds)
+            async with _in_time(seconds):  # the peer's answer is only seen when there is a message to send
+                return await self._node.stream(node, "ImportShard", messages, peer_pb2.ImportShardResponse, seconds)
         except (NotLeader, NotReady, UnreachableError) as error:
             message = f"shard {header.shard} did not take the import: {error}. Send it again with the same request_id"
             raise ApiError(grpc.StatusCode.UNAVAILABLE, message) from None
+
+
+@asynccontextmanager
+async def _in_time(seconds: float) -> AsyncIterator[None]:
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except TimeoutError:
+        raise InDoubt("the import was not finished in time") from None
 
 
 async def _messages(

@@ -205,6 +205,20 @@ async def test_a_client_that_goes_away_leaves_nothing(risen: RealFleet) -> None:
     assert not (await other.api.Import(iter(part(1, [])), timeout=60)).repeated
 
 
+async def test_a_stream_that_does_not_end_in_time_leaves_nothing(risen: RealFleet) -> None:
+    async def stalled() -> AsyncIterator[Any]:
+        for message in part(1, keys_of(1, 40))[:3]:
+            yield message
+        await asyncio.Event().wait()
+
+    for entry in risen.running.values():
+        with pytest.raises(grpc.aio.AioRpcError, match="was not finished in time") as failure:
+            await entry.api.Import(stalled(), timeout=2)
+        assert failure.value.code() is grpc.StatusCode.UNAVAILABLE
+    assert not any(entry.node.write_budget.taken for entry in risen.running.values())
+    assert await count(entry.api) == 0
+
+
 async def test_a_node_takes_as_many_streams_as_it_has_room_for(one: RealFleet) -> None:
     entry = one.running["n0"]
     with entry.node.write_budget.taking(entry.node.write_budget._limit):
