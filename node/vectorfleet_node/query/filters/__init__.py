@@ -32,8 +32,8 @@ class Filter:
 
     def of(self, rows: Source) -> NDArray[np.bool_]:
         """As `mask`. Raises what `rows` does where a column, or an index, is damaged."""
-        chunks = self.expression.values(rows).fill_null(False).chunks
-        return np.concatenate([np.empty(0, np.bool_), *map(_unpacked, chunks)])
+        masks = [_unpacked(chunk) for chunk in self.expression.values(rows).chunks]
+        return masks[0] if len(masks) == 1 else np.concatenate([np.empty(0, np.bool_), *masks])
 
 
 @lru_cache(maxsize=1024)
@@ -43,9 +43,11 @@ def compile_filter(text: str, schema: CollectionSchema) -> Filter:
 
 
 def _unpacked(bits: pa.BooleanArray) -> NDArray[np.bool_]:
-    """Without nulls. Arrow's own `to_numpy` takes ten times as long."""
+    """Which are true, neither false nor null. Arrow's own `fill_null` and `to_numpy` take ten times as long."""
     if not len(bits):
         return np.empty(0, np.bool_)
+    valid, values = (buffer and np.frombuffer(buffer, np.uint8) for buffer in bits.buffers())
     end = bits.offset + len(bits)
-    whole = np.unpackbits(np.frombuffer(bits.buffers()[1], np.uint8), count=end, bitorder="little")
-    return whole[bits.offset :].view(np.bool_)
+    size = -(-end // 8)
+    true = values[:size] if valid is None else values[:size] & valid[:size]
+    return np.unpackbits(true, count=end, bitorder="little")[bits.offset :].view(np.bool_)

@@ -32,7 +32,7 @@ from vectorfleet_node.query.filters.expression import (
 )
 from vectorfleet_node.storage.fieldindex import FieldIndex, Rows, Span, Texts, Value
 
-_DENSE: Final = 8  # numbers are scanned when more than this part of the rows would have to be walked over
+_DENSE: Final = 4  # numbers are scanned when more than this part of the rows would have to be walked over
 _LOOKED_UP: Final = (16, 5_000)  # constants: so many, or one for so many rows, which are scanned in the same time
 
 
