@@ -51,7 +51,7 @@ async def take_here(
 ) -> peer_pb2.ImportShardResponse:
     """Imports into the replica on this node, which must lead. InDoubt after `seconds`; else as `Replica.import_rows`.
 
-    batches: `header.rows` rows in all, else INVALID_ARGUMENT and nothing is stored.
+    batches: `header.rows` rows in all, else NotApplied.
     """
     counted = _Counted(batches, header.rows)
 
