@@ -165,8 +165,8 @@ class FieldSpec(Part):
     indexed: bool = Field(
         False,
         description="Whether segments get an index of the field: filters then find its few rows without reading the "
-        "column. Costs 4 to 16 bytes a row and value on disk. Of a Bool it changes nothing, its column is as quick; a "
-        "Json field cannot have one. Mutable: segments that are there already get it when they are merged.",
+        "column. Costs 4 bytes a row and value on disk, and each different value once. Of a Bool it changes nothing, "
+        "its column is as quick; a Json field cannot have one. Mutable: older segments get it in the background.",
         examples=[True],
     )
 
