@@ -174,20 +174,20 @@ async def _ended(front: _Front, seconds: float) -> None:
 
 
 def reserve(host: str, port: int) -> socket.socket:
-    """A socket that holds a free port without listening, and lets this user's processes listen there with SO_REUSEPORT.
+    """A socket that holds a free port without listening; this user's processes may listen there with SO_REUSEPORT.
 
-    OSError when another server has the port: the option is set after the port is taken, so that this socket does not
-    share one. Two servers could share a port only if both came here within the milliseconds before either listens.
+    Nobody else can, not even while none of them listens. OSError when the port is taken.
     """
     family, kind, protocol, _, address = socket.getaddrinfo(
         host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
     )[0]
     taken = socket.socket(family, kind, protocol)
     try:
-        taken.setsockopt(
-            socket.SOL_SOCKET, socket.SO_REUSEADDR, 1
-        )  # connections of an earlier server may still wind down
+        # Connections of an earlier server that wind down must not count, so SO_REUSEADDR is on while this socket is bound;
+        # left on, it would let other servers listen here, too.
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         taken.bind(address)
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
         taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     except OSError:
         taken.close()

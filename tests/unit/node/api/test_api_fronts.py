@@ -104,10 +104,12 @@ def test_a_killed_front_process_is_replaced_and_the_other_one_serves_meanwhile(t
         wait(lambda: pod.metric("fronts") == 2, "there are two again")
         assert second in fronts_of(process)
         assert first not in fronts_of(process)
-        for pid in fronts_of(process):
+        fronts = fronts_of(process)
+        for pid in fronts:
             os.kill(pid, signal.SIGTERM)  # as a signal to the whole group: they wait for the node to drain them
         with pod.client() as api:
             assert api.Count(COUNT, timeout=30, wait_for_ready=True).count == 0
+        assert fronts_of(process) == fronts
 
 
 def test_when_the_node_is_killed_its_front_processes_end_and_the_port_is_free(tmp_path: Path) -> None:
