@@ -9,7 +9,7 @@ import pytest
 from replicas import DIMENSIONS, SCHEMA, upsert, vectors_of
 from sealing import writer_in
 
-from vectorfleet.schema import FieldSchema, FieldType, IndexKind, IndexType, VectorSchema
+from vectorfleet.schema import CollectionSchema, FieldSchema, FieldType, IndexKind, IndexType, VectorSchema
 from vectorfleet_node.engine.cpu import CpuEngine
 from vectorfleet_node.engine.port import SearchOptions
 from vectorfleet_node.shard.batch import encode
@@ -25,16 +25,24 @@ from vectorfleet_node.storage.store import DataLoss
 HNSW = SCHEMA.model_copy(
     update={"vectors": (VectorSchema(name="default", dimensions=DIMENSIONS, index=IndexType.HNSW),)}
 )
+CODES = SCHEMA.model_copy(
+    update={"vectors": (VectorSchema(name="default", dimensions=DIMENSIONS, index=IndexType.PQ),)}
+)
 KEYS = [f"k{number}" for number in range(500)]
 
 
-def written(folder: Path, written_format: int = 2, told: list[tuple[str, str]] | None = None) -> Segment:
-    rows = GrowingRows(HNSW)
-    (part,) = read_requests((BatchRequest("r", encode(upsert(KEYS, schema=HNSW).rows)),), 3, HNSW)
+def written(
+    folder: Path,
+    written_format: int = 2,
+    told: list[tuple[str, str]] | None = None,
+    schema: CollectionSchema = HNSW,
+) -> Segment:
+    rows = GrowingRows(schema)
+    (part,) = read_requests((BatchRequest("r", encode(upsert(KEYS, schema=schema).rows)),), 3, schema)
     first = 0
     while first < len(KEYS):
         first += rows.append(part, first)  # type: ignore[arg-type]
-    return writer_in(folder, schema=HNSW, written_format=written_format, rotten=told).write([rows.part()])
+    return writer_in(folder, schema=schema, written_format=written_format, rotten=told).write([rows.part()])
 
 
 def flip(path: Path, offset: int) -> None:
@@ -44,8 +52,16 @@ def flip(path: Path, offset: int) -> None:
         file.write(data)
 
 
-def opened(folder: Path, segment: Segment) -> Segment:
-    return open_segment(folder, segment.entry, HNSW, CpuEngine(), lambda *_: None)
+def opened(folder: Path, segment: Segment, schema: CollectionSchema = HNSW) -> Segment:
+    return open_segment(folder, segment.entry, schema, CpuEngine(), lambda *_: None)
+
+
+@pytest.mark.parametrize("written_format", READABLE)
+def test_codes_are_written_only_where_every_replica_can_read_them(tmp_path: Path, written_format: int) -> None:
+    segment = written(tmp_path, written_format, schema=CODES)
+    kind = IndexKind.PQ if written_format >= 2 else IndexKind.EXACT
+    assert segment.entry.indexes["default"].kind is kind
+    assert opened(tmp_path, segment, CODES).indexes["default"].kind is kind
 
 
 @pytest.mark.parametrize("written_format", READABLE)
