@@ -183,7 +183,7 @@ def reserve(host: str, port: int) -> socket.socket:
     )[0]
     taken = socket.socket(family, kind, protocol)
     try:
-        # Connections of an earlier server that wind down must not count, so SO_REUSEADDR is on while this socket is bound;
+        # Connections of an earlier server that wind down must not count, so SO_REUSEADDR is on while this one is bound;
         # left on, it would let other servers listen here, too.
         taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         taken.bind(address)
