@@ -270,7 +270,9 @@ async def test_a_released_claim_stops_the_fleet_and_readiness_tells(three: RealF
     assert "released" in " ".join(three.running["n1"].node.waiting())
 
 
-async def test_health_and_reflection_follow_readiness_and_a_draining_node_still_answers(one: RealFleet) -> None:
+async def test_health_and_reflection_follow_readiness_and_a_draining_node_answers_until_its_last_moment(
+    one: RealFleet,
+) -> None:
     entry = one.running["n0"]
     health = health_pb2_grpc.HealthStub(entry.channel)
     service = "vectorfleet.v1.VectorFleet"
@@ -286,10 +288,19 @@ async def test_health_and_reflection_follow_readiness_and_a_draining_node_still_
     async for answer in reflection_pb2_grpc.ServerReflectionStub(entry.channel).ServerReflectionInfo(iter([asked])):
         names = {found.name for found in answer.list_services_response.service}
         assert {service, "grpc.health.v1.Health"} <= names
-    await entry.server.drain(0.0)
-    assert await status() == health_pb2.HealthCheckResponse.NOT_SERVING
+    draining = asyncio.create_task(entry.server.drain(600))
+
+    async def told() -> bool:
+        return await status() == health_pb2.HealthCheckResponse.NOT_SERVING
+
+    await eventually(told, what="health says NOT_SERVING")
     assert entry.node.report().draining
     assert await count(entry.api) == 0
+    draining.cancel()
+    await entry.server.drain(0.0)
+    with pytest.raises(grpc.aio.AioRpcError, match="ask another one") as refused:
+        await count(entry.api)
+    assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
 
 
 async def test_the_fleets_format_is_what_all_replicas_of_a_shard_read_and_a_silent_one_may_read_the_oldest_only(
