@@ -31,7 +31,7 @@ class Ready:
 
 
 def target(first: Tuned) -> float:
-    """What all are tuned to: WANTED, or what the first one's least effort finds, where that is more than the band."""
+    """What all are tuned to: WANTED, or what the first one finds at its least effort for that, where the band is passed."""
     return first.recall if first.recall > WANTED + BAND else WANTED
 
 
