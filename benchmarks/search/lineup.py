@@ -31,7 +31,7 @@ class Ready:
 
 
 def target(first: Tuned) -> float:
-    """What all are tuned to: WANTED, or what the first one finds at its least effort for that, where the band is passed."""
+    """What all are tuned to: WANTED, or what the first one finds at its least effort for that, if beyond the band."""
     return first.recall if first.recall > WANTED + BAND else WANTED
 
 
