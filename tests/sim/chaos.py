@@ -31,7 +31,14 @@ _JOBS: Final = {  # functions that run in threads
     "open_segment": "open",
 }
 # So seldom that their ambushes are laid more often.
-_SELDOM: Final = ("fence", "publish", "marker", *(2 * ["merge", "import", "pin"]), *(3 * ["commit", "reindex"]))
+_SELDOM: Final = (
+    "fence",
+    "publish",
+    "marker",
+    *(2 * ["merge", "import", "pin"]),
+    *(3 * ["commit"]),
+    *(5 * ["reindex"]),
+)
 _AMBUSHES: Final = 5  # laid at the same time, so that a frequent step does not end the wait for a rare one
 
 

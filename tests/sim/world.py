@@ -148,7 +148,7 @@ def _some_settings(source: random.Random) -> ShardSettings:
         commit_window=source.choice([0.0, 0.01, 0.05]),
         batch_bytes=source.choice([1, 2000, 1 << 20]),
         queue_bytes=source.choice([1 << 20, 1 << 20, 6000]),
-        growing_bytes=source.choice([1 << 20, 1 << 20, 12_000]),
+        growing_bytes=source.choice([1 << 20, 9_000]),
         reserve_bytes=2000,
         seal_rows=source.randint(3, 12),
         seal_idle=source.choice([1.6, 5.0]),

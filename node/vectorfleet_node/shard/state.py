@@ -257,8 +257,11 @@ class ShardState:
 
     def _prepared_parts(self, record: Record, batch: Batch) -> _Prepared:
         prepared, self._prepared = self._prepared, None
-        if prepared is not None and prepared.record is record:
-            return prepared
+        if prepared is not None and (prepared.record.position, prepared.record.nonce) == (
+            record.position,
+            record.nonce,
+        ):
+            return prepared  # the same bytes, whether they were sent or read
         return _Prepared(record, read_requests(batch.requests, record.position, self._collection), None)
 
     def _overlap(self, segment: Segment) -> Overlap:

@@ -376,8 +376,7 @@ async def test_files_that_only_old_manifests_name_go_from_an_idle_shard_too(tmp_
             return sum(len(store.inner._objects[key]) for key in store.keys("segments/"))
 
         await until(lambda: stored() <= 1.5 * leader.report().live_bytes)
-        position = leader.report().position
-        await until(lambda: leader._follower.state.boundary > position - 8)
+        await until(lambda: not leader._leading().publisher._untidy())
         tail = leader.report().position
         await asyncio.sleep(0.2)
         assert leader.report().position <= tail + 4  # and then it is quiet
