@@ -49,6 +49,7 @@ if TYPE_CHECKING:
         IndexType as IndexType,
         KeyType as KeyType,
         Metric as Metric,
+        Quantization as Quantization,
         VectorSchema as VectorSchema,
     )
     from vectorfleet.session import Session as Session
@@ -77,7 +78,7 @@ _HOMES = {
     ),
     "readers": "Batch Source from_arrays open_source",
     "retry": "RetryPolicy",
-    "schema": "CollectionSchema FieldSchema FieldType IndexType KeyType Metric VectorSchema",
+    "schema": "CollectionSchema FieldSchema FieldType IndexType KeyType Metric Quantization VectorSchema",
     "session": "Session",
     "topology": "ConsistencyLevel",
     "values": "CollectionInfo Group Hit ImportResult LoadResult ReplicaInfo Row SearchResult ShardInfo WriteResult",

@@ -221,6 +221,7 @@ class AsyncClient:
         *,
         metric: str = "Cosine",
         index: str = "Auto",
+        quantization: str = "Auto",
         key: str = "String",
         fields: Mapping[str, str] | Sequence[FieldSchema] = (),
         vectors: Sequence[VectorSchema] = (),
@@ -229,7 +230,15 @@ class AsyncClient:
     ) -> CollectionInfo:
         """As `Client.create_collection`."""
         call = requests.create_collection(
-            name, dimensions, metric=metric, index=index, key=key, fields=fields, vectors=vectors, shards=shards
+            name,
+            dimensions,
+            metric=metric,
+            index=index,
+            quantization=quantization,
+            key=key,
+            fields=fields,
+            vectors=vectors,
+            shards=shards,
         )
         return await self._run(call, timeout)
 

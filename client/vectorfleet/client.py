@@ -253,6 +253,7 @@ class Client:
         *,
         metric: str = "Cosine",
         index: str = "Auto",
+        quantization: str = "Auto",
         key: str = "String",
         fields: Mapping[str, str] | Sequence[FieldSchema] = (),
         vectors: Sequence[VectorSchema] = (),
@@ -265,7 +266,15 @@ class Client:
         same request again is no error; another schema under the same name raises AlreadyExists.
         """
         call = requests.create_collection(
-            name, dimensions, metric=metric, index=index, key=key, fields=fields, vectors=vectors, shards=shards
+            name,
+            dimensions,
+            metric=metric,
+            index=index,
+            quantization=quantization,
+            key=key,
+            fields=fields,
+            vectors=vectors,
+            shards=shards,
         )
         return self._run(call, timeout)
 

@@ -141,7 +141,10 @@ def _collection(info: pb.CollectionInfo) -> CollectionInfo:
         info.name,
         info.uid,
         info.key_type,
-        tuple(VectorInfo(each.name, each.dimensions, each.metric, each.index) for each in info.vectors),
+        tuple(
+            VectorInfo(each.name, each.dimensions, each.metric, each.index, each.quantization or "Auto")
+            for each in info.vectors
+        ),
         tuple(FieldInfo(each.name, each.type, each.indexed) for each in info.fields),
         tuple(ShardInfo(shard.id, tuple(_replica(each) for each in shard.replicas)) for shard in info.shards),
     )

@@ -241,6 +241,7 @@ def create_collection(
     *,
     metric: str,
     index: str,
+    quantization: str,
     key: str,
     fields: Mapping[str, str] | Sequence[FieldSchema],
     vectors: Sequence[VectorSchema],
@@ -255,7 +256,7 @@ def create_collection(
             FieldSchema(name=field, type=FieldType(kind))
             for field, kind in (fields.items() if isinstance(fields, Mapping) else ())
         ] or list(fields if not isinstance(fields, Mapping) else ())
-        one = {"dimensions": dimensions, "metric": metric, "index": index}
+        one = {"dimensions": dimensions, "metric": metric, "index": index, "quantization": quantization}
         wanted = tuple(vectors) or (VectorSchema.model_validate(one),)
         return CollectionSchema(key=KeyType(key), vectors=wanted, fields=tuple(typed), shards=shards)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
 
@@ -89,6 +89,14 @@ class VectorSchema(Frozen):
     index: IndexType = IndexType.AUTO
     # Left out where it says nothing: what is written then can be read by versions that do not know it.
     quantization: Quantization = Field(Quantization.AUTO, exclude_if=lambda value: value is Quantization.AUTO)
+
+    @model_validator(mode="after")
+    def _quantization_is_of_graphs(self) -> VectorSchema:
+        if self.quantization is not Quantization.AUTO and self.index in (IndexType.EXACT, IndexType.PQ):
+            raise ValueError(
+                f"quantization {self.quantization} is for graphs and index {self.index} has none: use Auto or HNSW"
+            )
+        return self
 
 
 class FieldSchema(Frozen):

@@ -121,6 +121,7 @@ class VectorInfo:
     dimensions: int
     metric: str
     index: str
+    quantization: str = "Auto"
 
 
 @dataclass(frozen=True)

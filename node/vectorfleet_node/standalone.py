@@ -95,6 +95,7 @@ def schema_of(request: pb.CreateCollectionRequest) -> CollectionSchema:
                         "dimensions": vector.dimensions,
                         **({"metric": vector.metric} if vector.metric else {}),
                         **({"index": vector.index} if vector.index else {}),
+                        **({"quantization": vector.quantization} if vector.quantization else {}),
                     }
                 )
                 for vector in request.vectors
@@ -107,7 +108,7 @@ def schema_of(request: pb.CreateCollectionRequest) -> CollectionSchema:
         )
     except ValidationError as error:
         problem = error.errors()[0]
-        named = ".".join(str(part) for part in problem["loc"])
+        named = ".".join(str(part) for part in problem["loc"]) or "vectors"
         raise invalid(named, f"is {problem['input']!r}: {problem['msg']}") from None
     except ValueError:
         raise invalid("key_type", f"is {request.key_type!r}; allowed are {', '.join(KeyType)}") from None

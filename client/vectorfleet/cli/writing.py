@@ -16,6 +16,7 @@ def create(
     dimensions: Annotated[int, typer.Option("--dimensions", "-d", help="Length of the vectors.", show_default=False)],
     metric: MetricOption = Metric.COSINE,
     index: Annotated[str, typer.Option("--index", help="Auto, Exact, PQ or HNSW.")] = "Auto",
+    quantization: Annotated[str, typer.Option("--quantization", help="Of a graph: Auto, Float16 or Int8.")] = "Auto",
     key: Annotated[str, typer.Option("--key", help="Type of the keys: String or Int64.")] = "String",
     field: Annotated[
         list[str], typer.Option("--field", help="name:Type, e.g. tags:StringArray; docs/filters.md has the types.")
@@ -29,7 +30,14 @@ def create(
     types = dict(_name_and_type(each) for each in field)
     with options.connected(server, timeout) as client:
         made = client.create_collection(
-            collection, dimensions, metric=metric, index=index, key=key, fields=types, shards=shards
+            collection,
+            dimensions,
+            metric=metric,
+            index=index,
+            quantization=quantization,
+            key=key,
+            fields=types,
+            shards=shards,
         )
     if as_json:
         render.print_json(render.as_dict(made))

@@ -484,16 +484,18 @@ class CollectionInfo(_message.Message):
     def __init__(self, name: _Optional[str] = ..., uid: _Optional[str] = ..., key_type: _Optional[str] = ..., vectors: _Optional[_Iterable[_Union[VectorInfo, _Mapping]]] = ..., fields: _Optional[_Iterable[_Union[FieldInfo, _Mapping]]] = ..., shards: _Optional[_Iterable[_Union[ShardInfo, _Mapping]]] = ...) -> None: ...
 
 class VectorInfo(_message.Message):
-    __slots__ = ("name", "dimensions", "metric", "index")
+    __slots__ = ("name", "dimensions", "metric", "index", "quantization")
     NAME_FIELD_NUMBER: _ClassVar[int]
     DIMENSIONS_FIELD_NUMBER: _ClassVar[int]
     METRIC_FIELD_NUMBER: _ClassVar[int]
     INDEX_FIELD_NUMBER: _ClassVar[int]
+    QUANTIZATION_FIELD_NUMBER: _ClassVar[int]
     name: str
     dimensions: int
     metric: str
     index: str
-    def __init__(self, name: _Optional[str] = ..., dimensions: _Optional[int] = ..., metric: _Optional[str] = ..., index: _Optional[str] = ...) -> None: ...
+    quantization: str
+    def __init__(self, name: _Optional[str] = ..., dimensions: _Optional[int] = ..., metric: _Optional[str] = ..., index: _Optional[str] = ..., quantization: _Optional[str] = ...) -> None: ...
 
 class FieldInfo(_message.Message):
     __slots__ = ("name", "type", "indexed")

@@ -87,7 +87,13 @@ class Describer:
             uid=uid,
             key_type=schema.key,
             vectors=[
-                pb.VectorInfo(name=vector.name, dimensions=vector.dimensions, metric=vector.metric, index=vector.index)
+                pb.VectorInfo(
+                    name=vector.name,
+                    dimensions=vector.dimensions,
+                    metric=vector.metric,
+                    index=vector.index,
+                    quantization=vector.quantization,
+                )
                 for vector in schema.vectors
             ],
             fields=[pb.FieldInfo(name=field.name, type=field.type, indexed=field.indexed) for field in schema.fields],

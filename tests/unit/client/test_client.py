@@ -17,6 +17,7 @@ from vectorfleet import (
     FieldType,
     InvalidArgument,
     NotFound,
+    Quantization,
     ResourceExhausted,
     RetryPolicy,
     ServerError,
@@ -61,9 +62,13 @@ def test_rows_are_read_counted_and_deleted_by_key(client: Client) -> None:
 
 
 def test_whole_number_keys_and_several_vectors_work(client: Client) -> None:
-    vectors = (VectorSchema(name="title", dimensions=2), VectorSchema(name="body", dimensions=3))
+    vectors = (
+        VectorSchema(name="title", dimensions=2),
+        VectorSchema(name="body", dimensions=3, quantization=Quantization.INT8),
+    )
     fields = [FieldSchema(name="lang", type=FieldType.STRING)]
     client.create_collection("pages", key="Int64", vectors=vectors, fields=fields)
+    assert [vector.quantization for vector in client.describe("pages").vectors] == ["Auto", "Int8"]
     client.upsert("pages", np.array([7, 8]), {"title": [[1, 0], [0, 1]], "body": AXES[:2]})
     assert client.search("pages", [0, 1], vector="title", k=1).hits[0][0].key == 8
 
@@ -232,6 +237,11 @@ def test_a_wrong_search_is_refused_with_what_is_allowed(
         ({"dimensions": 3, "metric": "Hamming"}, "metric: Input should be 'Cosine', 'L2' or 'Dot', not 'Hamming'"),
         ({"dimensions": 3, "fields": {"lang": "Text"}}, "'Text' is not a valid FieldType"),
         ({"dimensions": 3, "key": "UUID"}, "'UUID' is not a valid KeyType"),
+        (
+            {"dimensions": 3, "quantization": "PQ"},
+            "quantization: Input should be 'Auto', 'Float16' or 'Int8', not 'PQ'",
+        ),
+        ({"dimensions": 3, "index": "Exact", "quantization": "Int8"}, "Int8 is for graphs and index Exact has none"),
     ],
 )
 def test_a_wrong_schema_is_refused_with_what_is_allowed(

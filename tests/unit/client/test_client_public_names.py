@@ -10,7 +10,7 @@ import vectorfleet
 PUBLIC = """
 AlreadyExists AsyncClient Batch Client CollectionInfo CollectionSchema ConsistencyLevel DeadlineExceeded
 FailedPrecondition FieldSchema FieldType FieldViolation Group Hit ImportFailed ImportResult IndexType
-InvalidArgument Json KeyType LoadFailed LoadResult Metric NotFound PartFailure PermissionDenied ReplicaInfo
+InvalidArgument Json KeyType LoadFailed LoadResult Metric NotFound PartFailure PermissionDenied Quantization ReplicaInfo
 ResourceExhausted RetryPolicy Row ScanLost SearchResult ServerError Session ShardInfo Source SourceError
 Unauthenticated Unavailable VectorFleetError VectorSchema WriteFailed WriteResult from_arrays open_source
 """

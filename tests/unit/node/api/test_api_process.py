@@ -118,6 +118,11 @@ def test_two_stand_alone_servers_never_share_a_folder(tmp_path: Path) -> None:
         ({"vectors": [pb.VectorInfo(dimensions=4, metric="Hamming")]}, grpc.StatusCode.INVALID_ARGUMENT, "Cosine"),
         ({"fields": [pb.FieldInfo(name="x", type="Blob")]}, grpc.StatusCode.INVALID_ARGUMENT, "String"),
         ({"key_type": "UUID"}, grpc.StatusCode.INVALID_ARGUMENT, "key_type"),
+        (
+            {"vectors": [pb.VectorInfo(dimensions=4, index="PQ", quantization="Int8")]},
+            grpc.StatusCode.INVALID_ARGUMENT,
+            "quantization Int8 is for graphs and index PQ has none",
+        ),
         ({"vectors": [pb.VectorInfo(dimensions=8)]}, grpc.StatusCode.ALREADY_EXISTS, "4 x Cosine in the data"),
     ],
 )
