@@ -470,6 +470,53 @@ async def test_an_imported_segment_that_cannot_be_had_keeps_a_follower_before_it
         assert leader.view().position > before
 
 
+async def test_a_follower_that_ran_into_a_damaged_segment_goes_on_when_it_was_mended(tmp_path: Path) -> None:
+    store = SteeredStore()
+    await new_shard(store)
+    follower = make_replica(store, tmp_path, "follower")
+    async with leading(make_replica(store.inner, tmp_path)) as leader, running(follower):
+        await write(leader, upsert(["a"]))
+        await follower.wait_for(leader.view().position)
+        store.hold("download")
+        await bring(leader, ["x", "y"], 1)
+        await until(lambda: store.waiting)
+        key = store.rot(".vectors")
+        store.release()
+        await until(lambda: not follower.ready)
+        assert "imports a segment that cannot be had" in follower.report().message
+        assert seen(follower) == rows_of(["a"])
+        good = bytearray(store.inner._objects[key])
+        good[-20] ^= 1
+        store.inner._objects[key] = bytes(good)
+        await until(lambda: follower.ready)
+        await follower.wait_for(leader.view().position)
+        assert seen(follower) == seen(leader)
+
+
+async def test_what_a_leader_that_was_killed_had_spooled_is_removed_by_its_next_start(tmp_path: Path) -> None:
+    store = MemoryStore()
+    await new_shard(store)
+    leader = make_replica(store, tmp_path)
+    await leader.start()
+    await leader.take_over()
+
+    async def stalled() -> AsyncIterator[pa.RecordBatch]:
+        yield upsert(["a"]).rows
+        await asyncio.Event().wait()
+
+    importing = asyncio.create_task(leader.import_rows("import", FLOOR, stalled()))
+    await until(lambda: list((tmp_path / "a").glob("*.tmp")))
+    left = {path: path.read_bytes() for path in (tmp_path / "a").glob("*.tmp")}
+    await abandon(leader)
+    importing.cancel()
+    await asyncio.gather(importing, return_exceptions=True)
+    for path, body in left.items():
+        path.write_bytes(body)  # as a kill leaves it
+    async with leading(make_replica(store, tmp_path)) as again:
+        assert not list((tmp_path / "a").glob("*.tmp"))
+        assert seen(again) == {}
+
+
 async def test_in_a_shard_of_format_1_nothing_can_be_imported(tmp_path: Path) -> None:
     store = MemoryStore()
     await new_shard(store)
