@@ -81,6 +81,7 @@ def garbage(store: MemoryStore, replica: ShardReplica) -> list[str]:
         data = store._objects.get(paths.manifest(0, position))
         assert data is not None, f"manifest {position} counts or is pinned, and is gone"
         named |= {file.name for file in manifests.decode(data, uid=UID, shard=0, position=position).files()}
+    named |= {name for files in state.imports.values() for name in files}
     end = (state.boundary + 1) // 64 * 64
 
     def needed(key: str) -> bool:

@@ -1,11 +1,13 @@
-"""A crash after any store call of flush, merge and collection leaves nothing wrong, and no garbage for long."""
+"""A crash after any store call of flush, import, merge and collection leaves nothing wrong, and no garbage for long."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from garbage import TIDY, DyingStore, collected, fill
 from replicas import abandon, contents, delete, leading, make_replica, new_shard, row_hash, running, upsert, write
@@ -86,6 +88,44 @@ async def test_a_crash_after_any_store_call_leaves_nothing_wrong_and_the_next_co
     calls = [f"{call.split(' ')[0]} {call.split('/')[2]}" for call in whole.store.calls]
     assert set(calls) >= KINDS
     for limit in range(1 + part, len(calls) + 1, 4):
+        life = await live(limit)
+        await check_after(life, tmp_path / f"after-{limit}", f"crash after call {limit}, {life.store.calls[-1]}")
+
+
+@dataclass
+class ImportingLife(Life):
+    """One that imports, replaces imported rows, and flushes."""
+
+    async def _work(self) -> None:
+        await self.replica.start()
+        await self.replica.take_over()
+        for step in range(2):
+            keys = ["import", f"import-{step}"]
+            self.allowed = [self.allowed[-1], {*self.allowed[-1], *keys}]
+            await self.replica.import_rows(f"import-{step}", 1 << 40, _one(upsert(keys, step).rows))
+            self.allowed = [self.allowed[-1]]
+            await write(self.replica, upsert(["import"], step))
+        await self.replica.flush()
+        await self.replica.compact()
+
+
+async def _one(rows: pa.RecordBatch) -> AsyncIterator[pa.RecordBatch]:
+    yield rows
+
+
+@pytest.mark.parametrize("part", range(2))
+async def test_a_crash_after_any_store_call_of_an_import_leaves_all_of_a_part_or_nothing_and_no_orphan(
+    part: int, tmp_path: Path
+) -> None:
+    async def live(limit: int) -> Life:
+        store = MemoryStore()
+        await new_shard(store)
+        life = ImportingLife(DyingStore(store, limit), tmp_path, set())
+        await life.live()
+        return life
+
+    whole = await live(10**9)
+    for limit in range(1 + part, len(whole.store.calls) + 1, 2):
         life = await live(limit)
         await check_after(life, tmp_path / f"after-{limit}", f"crash after call {limit}, {life.store.calls[-1]}")
 
