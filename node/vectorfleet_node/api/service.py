@@ -43,8 +43,22 @@ R = TypeVar(
 )
 
 
-def _merged(answered: Sequence[Answers], k: int) -> list[pb.Hits]:
-    return [merge_hits(parts, k) for parts in zip(*(response.results for response in answered), strict=True)]
+def _answer(found: Gathered[Answers], uid: str, k: int) -> pb.SearchResponse:
+    """What the nodes found, as one. Filled in place: constructors of messages that hold others take thrice the time."""
+    answered = [response for response in found.responses if response.results]
+    answer = pb.SearchResponse()
+    if len(answered) == 1:
+        answer.results.extend(answered[0].results)
+    else:
+        parts = zip(*(response.results for response in answered), strict=True)
+        answer.results.extend(merge_hits(hits, k) for hits in parts)
+    answer.session.uid = uid
+    answer.session.positions.update(found.positions)
+    answer.missing_shards.extend(sorted(found.missing))
+    answer.indexes.extend(sorted({kind for response in answered for kind in response.indexes}))
+    explanation: list[pb.ShardExplanation] = [told for response in answered for told in response.explanation]
+    answer.explanation.extend(sorted(explanation, key=lambda told: told.shard))
+    return answer
 
 
 def deadline_of(context: Context, default: float = DEFAULT_SECONDS) -> float:
@@ -155,17 +169,7 @@ class VectorFleetService(vectorfleet_pb2_grpc.VectorFleetServicer):
         found = await self._scatter(
             collection, range(collection.collection.shards), ask, request.allow_partial, context
         )
-        answered = [response for response in found.responses if response.results]
-        explanation: list[pb.ShardExplanation] = [told for response in answered for told in response.explanation]
-        explanation.sort(key=lambda told: told.shard)
-        results = answered[0].results if len(answered) == 1 else _merged(answered, request.k)
-        return pb.SearchResponse(
-            results=results,
-            session=pb.SessionToken(uid=uid, positions=found.positions),
-            missing_shards=sorted(found.missing),
-            indexes=sorted({kind for response in answered for kind in response.indexes}),
-            explanation=explanation,
-        )
+        return _answer(found, uid, request.k)
 
     async def _search_groups(
         self, request: pb.SearchRequest, spec: SearchSpec, collection: CollectionTopology, uid: str, context: Context
