@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from vectorfleet.schema import FieldType, IndexType, KeyType, Metric, Quantization
+from vectorfleet.schema import FieldType, IndexType, KeyType, Metric, Quantization, VectorSchema
 from vectorfleet.topology import ConsistencyLevel
 from vectorfleet_operator.model.base import DURATION, NAME, Part, Rule, seconds
 
@@ -88,6 +88,11 @@ class IndexSpec(Part):
     quantization: QuantizationSpec = Field(
         QuantizationSpec(), description="How the vectors in a graph are encoded.", examples=[{"type": "Auto"}]
     )
+
+    @model_validator(mode="after")
+    def _quantization_is_of_graphs(self) -> IndexSpec:
+        VectorSchema(dimensions=1, index=self.type, quantization=self.quantization.type)
+        return self
 
 
 class VectorSpec(Part):

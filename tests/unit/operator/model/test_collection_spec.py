@@ -82,6 +82,11 @@ def test_the_schema_of_the_rows_is_all_that_outlives_the_resource(
     )
 
 
+def test_a_quantization_of_what_is_no_graph_is_refused_without_the_api_server_too() -> None:
+    with pytest.raises(ValidationError, match="quantization Int8 is for graphs and index PQ has none"):
+        read(vectors=[{"name": "title", "dimensions": 8, "index": {"type": "PQ", "quantization": {"type": "Int8"}}}])
+
+
 def test_an_unknown_field_is_an_error_that_names_it() -> None:
     with pytest.raises(ValidationError, match="shardin"):
         read(shardin={"shards": 2})
