@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from views import table
 
 from vectorfleet.schema import CollectionSchema, FieldSchema, FieldType, VectorSchema
-from vectorfleet_node.query.filters import Filter, compile_filter
+from vectorfleet_node.query.filters import Filter, compile_filter, indexed
 from vectorfleet_node.query.filters.binding import Binder
 from vectorfleet_node.query.filters.documents import Source
 from vectorfleet_node.query.filters.syntax import parse
@@ -105,19 +105,51 @@ def indexes_of(rows: pa.Table) -> dict[str, FieldIndex]:
         return fieldfile.read_fields(CheckedFile.open(path), rows)
 
 
+class Read(Exception):
+    """A column was read."""
+
+
+def reading(names: tuple[str, ...]) -> None:
+    raise Read(*names)
+
+
 def plain(text: str) -> Filter:
     return Filter(text, Binder(SCHEMA).bind(parse(text)))
 
 
-@settings(deadline=None, max_examples=80)
-@given(tables(), st.lists(FILTERS, min_size=1, max_size=10))
-def test_with_and_without_indexes_a_filter_has_the_same_values(rows: pa.Table, texts: list[str]) -> None:
+NASTY: dict[str, list[Any]] = {
+    "lang": ["", "a", "ab", "aé", "b", "b%", "日本", "日", "\U0010ffff", None],
+    "year": [-(2**63), 2**63 - 1, 0, 1, 2, 2**53 + 1, 2**53, None, 1, 0],
+    "price": [0.0, -0.0, 1.5, -1e300, 5e-324, float("nan"), float("inf"), float("-inf"), None, 1.5],
+}
+
+
+@pytest.mark.parametrize("name", NASTY)
+def test_every_comparison_with_every_value_has_the_same_values(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(indexed, "_DENSE", 0)  # also where a scan is quicker
+    rows = table(SCHEMA, [f"k{row}" for row in range(10)], **{name: NASTY[name]})
     indexes = indexes_of(rows)
-    for text in texts:
-        asking, scanning = compile_filter(text, SCHEMA), plain(text)
-        found = asking.expression.values(Source(rows, None, indexes)).to_pylist()
-        assert found == scanning.expression.values(Source(rows)).to_pylist(), text
-        assert asking.mask(rows).tolist() == scanning.mask(rows).tolist(), text
+    constants = [json.dumps(value, ensure_ascii=False) for value in NASTY[name] if value is not None]
+    for constant in {text for text in constants if text.strip("-") not in ("NaN", "Infinity")}:
+        texts = [f"{name} {sign} {constant}" for sign in ("==", "!=", "<", "<=", ">", ">=")]
+        texts += [f"{name} in [{constant}]", f"{name} between {constant} and {constants[2]}"]
+        texts += [f'lang like {constant[:-1]}%"', f"lang like {constant}"] if name == "lang" else []
+        for text in [*texts, *(f"not ({text})" for text in texts)]:
+            found = compile_filter(text, SCHEMA).expression.values(Source(rows, None, indexes, reading)).to_pylist()
+            assert found == plain(text).expression.values(Source(rows)).to_pylist(), text
+
+
+@settings(deadline=None, max_examples=60)
+@given(tables(), st.lists(FILTERS, min_size=1, max_size=10), st.sampled_from([0, indexed._DENSE]))
+def test_with_and_without_indexes_a_filter_has_the_same_values(rows: pa.Table, texts: list[str], dense: int) -> None:
+    indexes = indexes_of(rows)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(indexed, "_DENSE", dense)  # 0: also where a scan is quicker
+        for text in texts:
+            asking, scanning = compile_filter(text, SCHEMA), plain(text)
+            found = asking.expression.values(Source(rows, None, indexes)).to_pylist()
+            assert found == scanning.expression.values(Source(rows)).to_pylist(), text
+            assert asking.mask(rows).tolist() == scanning.mask(rows).tolist(), text
 
 
 ROWS = table(
@@ -129,14 +161,6 @@ ROWS = table(
     tags=[None if row % 11 == 0 else [f"t{row % 5}", f"u{row % 3}"] for row in range(1000)],
 )
 INDEXES = indexes_of(ROWS)
-
-
-class Read(Exception):
-    """A column was read."""
-
-
-def reading(names: tuple[str, ...]) -> None:
-    raise Read(*names)
 
 
 @pytest.mark.parametrize(

@@ -198,6 +198,11 @@ def test_a_write_parses_the_documents_of_its_own_rows_only(monkeypatch: pytest.M
             mask = mask_of(old, compile_filter(f"meta.a >= {step}", DOCUMENTS), kept())
             assert mask.tolist() == [row % 3 != 0 and row >= step for row in range(len(old.live))]
         old = old or block
+    parsed.clear()
+    growing.drop_through(30)
+    mask = mask_of(growing.part().block, compile_filter("meta.a >= 33", DOCUMENTS), kept())
+    assert mask.tolist() == [row % 3 != 0 and row >= 33 for row in range(31, 60)]
+    assert parsed == []
 
 
 def test_what_is_known_of_rows_goes_with_them() -> None:
