@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import importlib
 import json
+import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,14 +26,13 @@ class Chroma(Served):
     """See `Peer`. Its effort is ef_search, which is the collection's and no request's."""
 
     async def load(self, rows: Floats, percent: Ids) -> None:
-        """See `Peer`. `sync_threshold` lets the index take all rows at once."""
+        """See `Peer`."""
         http: Any = importlib.import_module("aiohttp")
         self._effort = 0
-        port = processes.free_port()
-        program = Path(sys.prefix) / "bin" / "chroma"
+        self._cores: Sequence[int] = sorted(os.sched_getaffinity(0))
+        self._port = processes.free_port()
         self.log = self.folder / "log"
-        self.start([program, "run", "--path", self.folder / "data", "--port", str(port)])
-        self._session = http.ClientSession(f"http://localhost:{port}", connector=http.TCPConnector(limit=0))
+        self._session = http.ClientSession(f"http://localhost:{self._port}", connector=http.TCPConnector(limit=0))
         await self._started()
         graph = {"space": "cosine", "ef_construction": EF_CONSTRUCTION, "max_neighbors": LINKS, "batch_size": _BATCH}
         graph["sync_threshold"] = 10 * _BATCH
@@ -44,6 +45,8 @@ class Chroma(Served):
         await self._told("post", f"{self._path}/query", {"query_embeddings": [rows[0].tolist()], "n_results": 1})
 
     async def _started(self) -> None:
+        program = Path(sys.prefix) / "bin" / "chroma"
+        self.start([program, "run", "--path", self.folder / "data", "--port", str(self._port)])
         errors = importlib.import_module("aiohttp").ClientConnectionError
         async with asyncio.timeout(60):
             while True:
@@ -62,11 +65,19 @@ class Chroma(Served):
             return await answer.json()
 
     async def prepare(self, ask: Ask) -> None:
-        """See `Peer`."""
+        """See `Peer`. An index that is open keeps the effort that it was opened with: the server starts anew."""
         if ask.effort != self._effort:
             wanted = {"hnsw": {"ef_search": max(ask.effort, ask.k)}}
             await self._told("put", self._path, {"new_configuration": wanted})
             self._effort = ask.effort
+            self.stop()
+            with processes.on(self._cores):
+                await self._started()
+
+    async def serve(self, cores: Sequence[int]) -> None:
+        """See `Peer`."""
+        self._cores = cores
+        await super().serve(cores)
 
     def requests(self, queries: Floats, ask: Ask) -> list[Any]:
         """See `Peer`."""

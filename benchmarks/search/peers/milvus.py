@@ -52,6 +52,9 @@ class MilvusLite(Served):
             part = enumerate(rows[start : start + _BATCH], start)
             client.insert(NAME, [{"id": place, "v": row} for place, row in part])
         client.flush(NAME, timeout=7200)
+        client.release_collection(
+            NAME
+        )  # it was loaded when it was empty: flushed segments are scanned until loaded anew
         client.load_collection(NAME, timeout=7200)
         client.close()
 
