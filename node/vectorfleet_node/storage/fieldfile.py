@@ -17,7 +17,6 @@ import pyarrow.compute as pc
 from vectorfleet_node.storage.arrow import read_file
 from vectorfleet_node.storage.checked import CheckedFile
 from vectorfleet_node.storage.fieldindex import FieldIndex, Texts, build, texts_of
-from vectorfleet_node.storage.segment import write_table
 from vectorfleet_node.storage.store import DataLoss
 
 _VALUES: Final = {"texts": pa.large_string(), "ints": pa.int64(), "floats": pa.float64()}  # one has a field's values
@@ -33,8 +32,9 @@ _SCHEMA: Final = pa.schema(
 
 def write_fields(path: Path, rows: pa.Table, fields: Iterable[str]) -> None:
     """Writes the indexes of those columns: strings, int64, float64 or lists of these. Slow: call it in a thread."""
-    batches = [_packed(name, build(rows.column(name))) for name in fields]
-    write_table(path, pa.Table.from_batches(batches, _SCHEMA))
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, _SCHEMA) as writer:
+        for name in fields:  # one at a time: an index takes several times its size while it is built
+            writer.write_batch(_packed(name, build(rows.column(name))))
 
 
 def read_fields(file: CheckedFile, rows: pa.Table) -> dict[str, FieldIndex]:

@@ -82,7 +82,7 @@ def write_rows(path: Path, content: SegmentRows, written_format: int) -> None:
     if written_format >= BLOCK_CHECKSUMS:
         columns |= {_KEY_HASH: pa.array(content.keys.hashes), _KEY_ROW: pa.array(content.keys.rows)}
     columns |= {_FIELD + name: content.rows.column(name) for name in content.rows.column_names if name != KEY}
-    write_table(path, pa.table(columns))
+    _write_table(path, pa.table(columns))
 
 
 def read_rows(file: CheckedFile) -> SegmentRows:
@@ -116,7 +116,7 @@ def map_vectors(file: CheckedFile, rows: int, dimensions: int) -> Vectors:
 def write_requests(path: Path, requests: list[tuple[str, int]]) -> None:
     """Writes a `.requests` file: (request id, log position), oldest first."""
     ids, positions = [name for name, _ in requests], [position for _, position in requests]
-    write_table(path, pa.table([pa.array(ids, pa.string()), pa.array(positions, pa.uint64())], schema=_REQUESTS))
+    _write_table(path, pa.table([pa.array(ids, pa.string()), pa.array(positions, pa.uint64())], schema=_REQUESTS))
 
 
 def read_requests(file: CheckedFile) -> list[tuple[str, int]]:
@@ -126,8 +126,7 @@ def read_requests(file: CheckedFile) -> list[tuple[str, int]]:
     return list(zip(table.column("id").to_pylist(), table.column("position").to_pylist(), strict=True))
 
 
-def write_table(path: Path, table: pa.Table) -> None:
-    """Writes an Arrow IPC file."""
+def _write_table(path: Path, table: pa.Table) -> None:
     with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
         writer.write_table(table)
 

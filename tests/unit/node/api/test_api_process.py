@@ -117,6 +117,11 @@ def test_two_stand_alone_servers_never_share_a_folder(tmp_path: Path) -> None:
         ({"vectors": [pb.VectorInfo(dimensions=0)]}, grpc.StatusCode.INVALID_ARGUMENT, "dimensions"),
         ({"vectors": [pb.VectorInfo(dimensions=4, metric="Hamming")]}, grpc.StatusCode.INVALID_ARGUMENT, "Cosine"),
         ({"fields": [pb.FieldInfo(name="x", type="Blob")]}, grpc.StatusCode.INVALID_ARGUMENT, "String"),
+        (
+            {"fields": [pb.FieldInfo(name="meta", type="Json", indexed=True)]},
+            grpc.StatusCode.INVALID_ARGUMENT,
+            "fields.indexed: meta is Json and cannot be indexed",
+        ),
         ({"key_type": "UUID"}, grpc.StatusCode.INVALID_ARGUMENT, "key_type"),
         (
             {"vectors": [pb.VectorInfo(dimensions=4, index="PQ", quantization="Int8")]},
