@@ -41,9 +41,7 @@ def test_pages_put_together_are_the_sorted_rows_of_the_filter(kind: KeyType, see
     found: list[Key] = []
     for start in range(0, len(order), size):
         here = page(view, collection, order, start, size, ("year",), True)
-        for key, year, vector in zip(
-            here.keys, here.fields["year"].to_pylist(), here.vectors["default"], strict=True
-        ):
+        for key, year, vector in zip(here.keys, here.fields["year"].to_pylist(), here.vectors["default"], strict=True):
             assert year == years[keys.index(key)]
             assert vector.tolist() == vectors[keys.index(key)].tolist()
             found.append(key)
