@@ -35,11 +35,12 @@ _SELDOM: Final = (
     "fence",
     "publish",
     "marker",
-    *(2 * ["merge", "import", "pin"]),
-    *(3 * ["commit"]),
+    *(2 * ["import", "manifest", "pin"]),
+    *(3 * ["merge"]),
+    *(5 * ["commit"]),
     *(5 * ["reindex"]),
 )
-_AMBUSHES: Final = 5  # laid at the same time, so that a frequent step does not end the wait for a rare one
+_AMBUSHES: Final = 6  # laid at the same time, so that a frequent step does not end the wait for a rare one
 
 
 class Chaos:

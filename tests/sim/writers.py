@@ -99,7 +99,8 @@ class _Sender:
         users, request_id = self._users, self._request.request_id
         landed_before = request_id in users.oracle.ledger.landed
         patience = users.random.choice([0.0, 1.0])
-        deadline = users.random.choice([0.3, 5.0, 20.0])
+        # Often shorter than an import takes: it goes on, and the next attempt finds it under way or in the log.
+        deadline = users.random.choice([0.3, 5.0, 20.0] if not self._request.imported else [0.2, 0.4, 5.0, 20.0])
         try:
             position = await users.call(users.any_node(), partial(self._send, patience), deadline)
         except (NoAnswer, InDoubt):

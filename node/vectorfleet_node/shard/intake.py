@@ -15,12 +15,13 @@ import pyarrow as pa
 from vectorfleet.schema import CollectionSchema
 from vectorfleet_node.shard.admission import REQUEST_MEMORY, cost_of
 from vectorfleet_node.shard.follower import Follower
-from vectorfleet_node.shard.port import NotReady, Part, Rotten, SelectPart, TooOld
+from vectorfleet_node.shard.port import InDoubt, NotReady, Part, Rotten, SelectPart, ShardError, TooOld
 from vectorfleet_node.shard.reign import Reign
 from vectorfleet_node.shard.selection import DeletedCounts, Selection
 from vectorfleet_node.shard.settings import Clock, ShardSettings
 from vectorfleet_node.shard.sharing import landing
 from vectorfleet_node.shard.validation import check_request_id, request_of
+from vectorfleet_node.storage.store import StorageError
 
 
 class Intake:
@@ -79,19 +80,34 @@ class Intake:
 
     async def _delete_selected(self, request_id: str, floor: int, part: SelectPart, patience: float) -> int:
         give_up = self._clock.monotonic() + patience
+        begun = False
         while True:
-            reign = self._ready_to_write()
-            landed = self._find(reign, request_id, floor)
-            if landed is None:
-                left = max(0.0, give_up - self._clock.monotonic())
-                async with reign.leadership.admission.entering(REQUEST_MEMORY, left):
-                    landed = self._find(reign, request_id, floor) or self._select(reign, request_id, part)
             try:
-                position = await landing(request_id, landed)
-            except Rotten as error:
-                raise NotReady(str(error)) from None  # the file is being replaced
+                left = max(0.0, give_up - self._clock.monotonic())
+                position = await self._delete_some(request_id, floor, part, left)
+            except (ShardError, StorageError) as error:
+                if begun and not isinstance(error, InDoubt):
+                    # Whatever ended it says that nothing was done, which is true of the rest only.
+                    raise InDoubt(
+                        f"request {request_id} deleted rows and may not be done; send it again: {error}"
+                    ) from None
+                raise
+            begun = True
+            # Also when the reign ended while the record was on its way: it is in the log, and the state lacks it yet.
             if self._follower.state.requests.position(request_id) is not None:
                 return position
+
+    async def _delete_some(self, request_id: str, floor: int, part: SelectPart, patience: float) -> int:
+        """One record's worth; its position."""
+        reign = self._ready_to_write()
+        landed = self._find(reign, request_id, floor)
+        if landed is None:
+            async with reign.leadership.admission.entering(REQUEST_MEMORY, patience):
+                landed = self._find(reign, request_id, floor) or self._select(reign, request_id, part)
+        try:
+            return await landing(request_id, landed)
+        except Rotten as error:
+            raise NotReady(str(error)) from None  # the file is being replaced
 
     def _select(self, reign: Reign, request_id: str, part: SelectPart) -> asyncio.Future[int]:
         selection = Selection(request_id, part, self._collection, self._new_id, self._settings.delete_keys)

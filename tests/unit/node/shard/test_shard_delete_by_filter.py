@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from replicas import QUIET, contents, leading, make_replica, new_shard, running, until, upsert, write
+from steered import SteeredStore
 
-from vectorfleet_node.shard.port import NotLeader, NotReady, Rotten, SelectPart
+from vectorfleet_node.shard.port import InDoubt, NotLeader, NotReady, Rotten, SelectPart
 from vectorfleet_node.shard.view import Key, ShardView
 from vectorfleet_node.storage.memory import MemoryStore
 
@@ -99,6 +100,26 @@ async def test_many_rows_take_several_records_and_a_retry_finishes_what_was_begu
         await replica.append("half", 0, of_year(1))
         assert set(contents(replica.view())) == {"stays"}
         assert replica.deleted("half") == 25
+
+
+async def test_a_reign_that_ends_while_the_record_is_on_its_way_does_not_say_that_nothing_was_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = SteeredStore()
+    await new_shard(store)
+    settings = replace(QUIET, poll=1e6, poll_idle=1e6)  # the state gets the record from nobody else
+    async with leading(make_replica(store, tmp_path, "a", settings=settings)) as replica:
+        await write(replica, upsert(["goes"], year=1))
+        monkeypatch.setattr(replica._follower, "wake", lambda: None)
+        store.hold_reply("create shards/0/log/")
+        deleting = asyncio.create_task(replica.append("gone", 0, of_year(1)))
+        await until(lambda: store.waiting)
+        replica._step_down(replica._reign)
+        store.release()
+        with pytest.raises(InDoubt, match="send it again"):
+            await deleting
+    async with running(again := make_replica(store, tmp_path, "b")):
+        assert contents(again.view()) == {}
 
 
 @pytest.mark.parametrize("error", [Rotten("a bad block"), RuntimeError("a bug")])
