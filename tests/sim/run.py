@@ -26,7 +26,8 @@ from .world import World
 
 CI_SECONDS: Final = 120.0
 CI_SEEDS: Final = 1000
-_COLLECT_EVERY: Final = 10  # seeds: the automatic collection is off, it costs more
+_COLLECT_EVERY: Final = 5  # runs of a process: the automatic collection is off, it costs more
+_RUNS: Final = count(1)  # of this process: each leaves some fifty mapped files, and a process may have only so many
 _TMPFS: Final = Path("/dev/shm")
 
 
@@ -99,7 +100,7 @@ def run_seed(seed: int, show: Callable[[str], None] | None = None) -> Outcome:
             violation = f"the simulation failed: {error!r}"
         finally:
             world.loop.close()
-            if seed % _COLLECT_EVERY == 0:
+            if next(_RUNS) % _COLLECT_EVERY == 0:
                 gc.collect()
     return Outcome(seed, world.network.calls, world.loop.time(), world.trace.digest, world.events, violation)
 
