@@ -11,7 +11,7 @@ from benchmarks.search.measures import Tuned, comparable
 from benchmarks.search.peers.base import Ask
 from benchmarks.search.processes import split
 from benchmarks.search.remote import Stage, Worker
-from benchmarks.search.settings import BAND, WANTED
+from benchmarks.search.settings import BAND, HIGHEST, WANTED
 
 
 @dataclass(frozen=True)
@@ -30,19 +30,26 @@ class Ready:
         return comparable(self.tuned.recall, self.wanted, BAND)
 
 
-def target(first: Tuned) -> float:
-    """What all are tuned to: WANTED, or what the first one finds at its least effort for that, if beyond the band."""
-    return first.recall if first.recall > WANTED + BAND else WANTED
+def target(floors: Sequence[float]) -> float:
+    """What all are tuned to: WANTED, or the most that one finds at its least effort, so that it can be compared, too.
+
+    One that finds more than HIGHEST even then is left out of this: it would make everybody else slow.
+    """
+    return max([WANTED, *(floor for floor in floors if floor <= HIGHEST)])
 
 
 def line_up(prepared: Stage, names: Sequence[str], ask: Ask, console: Console) -> list[Ready]:
-    """Starts the peers in this order; the first, which is ours, sets the recall."""
-    ready: list[Ready] = []
+    """Starts the peers in this order, then tunes them."""
+    started: list[tuple[Worker, float]] = []
     for name in names:
-        console.print(f"{name} is loaded and tuned", style="dim")
+        console.print(f"{name} is loaded", style="dim")
         worker, load = prepared.start(name)
         worker.serve(split())
-        wanted = ready[0].wanted if ready else WANTED
+        started.append((worker, load))
+    wanted = target([worker.floor(ask) for worker, _ in started])
+    ready = []
+    for worker, load in started:
+        console.print(f"{worker.name} is tuned to a recall of {wanted:.3f}", style="dim")
         tuned_ask, tuned = worker.tuned(ask, wanted)
-        ready.append(Ready(worker, tuned_ask, tuned, wanted if ready else target(tuned), load))
+        ready.append(Ready(worker, tuned_ask, tuned, wanted, load))
     return ready

@@ -70,15 +70,21 @@ class Worker:
         """Puts server and client on their cores; options of the peer hold from now on."""
         self.do("serve", server=cores.server, client=cores.client, **options)
 
+    def floor(self, ask: Ask) -> float:
+        """The recall at the least effort."""
+        low = self.do("efforts")["least"]
+        found: float = self.do("once", ask=asdict(replace(ask, effort=low)))["recall"]
+        return found
+
     def tuned(self, ask: Ask, wanted: float = WANTED) -> tuple[Ask, Tuned]:
         """The question with the least effort that has the wanted recall, or with the largest."""
-        low, high = self.do("once", ask=asdict(ask))["efforts"]
+        efforts = self.do("efforts")
 
         def measure(effort: int) -> float:
             found: float = self.do("once", ask=asdict(replace(ask, effort=effort)))["recall"]
             return found
 
-        found = tune(measure, low, high, wanted)
+        found = tune(measure, efforts["least"], efforts["most"], wanted)
         return replace(ask, effort=found.effort), found
 
     def close(self) -> None:

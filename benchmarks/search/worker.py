@@ -60,9 +60,14 @@ class Bench:
         return {}
 
     async def once(self, ask: dict[str, int]) -> dict[str, Any]:
-        """Asks each query once; the recall, and the least and the largest effort."""
+        """Asks each query once; the recall."""
         sample = await self._closed(Ask(**ask), _TUNING_CLIENTS, Until(requests=self._count(ask)))
-        return {"recall": self._recall(sample, Ask(**ask)), "efforts": self.peer.efforts, "failed": sample.failed}
+        return {"recall": self._recall(sample, Ask(**ask)), "failed": sample.failed}
+
+    async def efforts(self) -> dict[str, Any]:
+        """The least and the largest that the peer can be asked with."""
+        least, most = self.peer.efforts
+        return {"least": least, "most": most}
 
     async def closed(self, ask: dict[str, int], clients: int, seconds: float) -> dict[str, Any]:
         """Clients that wait for their answers. CPU seconds a query are the server's, or the library's.

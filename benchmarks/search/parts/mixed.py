@@ -51,8 +51,9 @@ def run(scale: Scale, console: Console) -> Report:
             console.print(f"{scale.write_rows} rows/s are written for {scale.minutes:g} minutes", style="dim")
             busy = _phases("writing", worker, ask, scale, 60 * scale.minutes, peak)
     rows = idle + busy
+    rests = f", which rests after each {scale.pause:g} s until all is flushed" if scale.pause else ""
     about = (
-        "server, client and writer share all cores",
+        f"server, client and writer share all cores; {scale.write_rows} rows/s by one writer{rests}",
         f"{scale.rows:,} x {scale.dimensions} at first; half of the idle peak: {peak / 2:,.0f} queries/s, Poisson",
         f"written: {writer.happened.rows:,} rows, the slowest batch took {writer.happened.slowest:.2f} s",
     )

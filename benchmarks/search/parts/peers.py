@@ -35,7 +35,7 @@ def run(scale: Scale, console: Console) -> Report:
         sweeps[name] = tried
     about = (
         placed(split()),
-        f"effort: the least with the wanted recall@{K}: {WANTED}, or what ours for that finds if it is more",
+        f"effort: the least with the wanted recall@{K}: {WANTED}, or more where a peer cannot find less",
         f"compared: recall at most {BAND} above that",
         "medians of rounds in which all take turns; memory after them; client_share: CPU of a server's client",
         "libraries run on the server's core without network or durable acknowledgement, which favours them",
