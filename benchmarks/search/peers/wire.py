@@ -12,7 +12,6 @@ from benchmarks.search.loads import Refused
 CONNECTIONS: Final = 4  # that all clients share, as the processes of an application would
 _OPTIONS: Final = (
     ("grpc.use_local_subchannel_pool", 1),  # else all channels would share one connection
-    ("grpc.http2.bdp_probe", 0),  # servers in Go take its pings for abuse and end the connection
     ("grpc.max_receive_message_length", -1),
 )
 
