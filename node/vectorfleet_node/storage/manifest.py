@@ -181,7 +181,7 @@ def decode(data: bytes, *, uid: str, shard: int, position: int) -> Manifest:
     try:
         manifest = Manifest.model_validate_json(data[_HEADER.size : -_CRC.size])
     except ValidationError as error:
-        if kinds := {str(problem["input"]) for problem in error.errors() if problem["loc"][-1] == "kind"}:
+        if kinds := {str(problem["input"]) for problem in error.errors() if problem["loc"][-1:] == ("kind",)}:
             named, known = ", ".join(sorted(kinds)), ", ".join(IndexKind)
             raise UnknownRecord(f"{where} has indexes of the kind {named}; this version knows {known}") from None
         raise DataLoss(f"{where} is malformed: {error}") from None
