@@ -14,22 +14,21 @@ from benchmarks.search import processes
 from benchmarks.search.loads import Refused
 from benchmarks.search.measures import Floats, Ids
 from benchmarks.search.peers.base import EF_CONSTRUCTION, LINKS, NAME, Ask
-from benchmarks.search.peers.served import Served
-from benchmarks.search.peers.wire import Wire
+from benchmarks.search.peers.wire import Wired
 
 _BATCH: Final = 2000
 _STARTED: Final = 60.0  # seconds
-_METHOD: Final = "/milvus.proto.milvus.MilvusService/Search"
 
 
-class MilvusLite(Served):
+class MilvusLite(Wired):
     """See `Peer`. Its effort is ef. The server is Python, with one thread for each request."""
+
+    method = "/milvus.proto.milvus.MilvusService/Search"
 
     async def load(self, rows: Floats, percent: Ids) -> None:
         """See `Peer`."""
-        self._wire: Wire | None = None
-        self._address = f"127.0.0.1:{processes.free_port()}"
-        port = self._address.partition(":")[2]
+        self.address = f"127.0.0.1:{processes.free_port()}"
+        port = self.address.partition(":")[2]
         command: list[str | Path] = [Path(sys.prefix) / "bin" / "milvus-lite", "server", "--host", "127.0.0.1"]
         command += ["--data-dir", self.folder / "data", "--port", port]
         self.log = self.folder / "log"
@@ -38,9 +37,9 @@ class MilvusLite(Served):
 
     def _fill(self, rows: Floats) -> None:
         milvus: Any = importlib.import_module("pymilvus")
-        with grpc.insecure_channel(self._address) as channel:
+        with grpc.insecure_channel(self.address) as channel:
             grpc.channel_ready_future(channel).result(_STARTED)
-        client = milvus.MilvusClient(f"http://{self._address}", timeout=60)
+        client = milvus.MilvusClient(f"http://{self.address}", timeout=60)
         schema = client.create_schema(auto_id=False)
         schema.add_field("id", milvus.DataType.INT64, is_primary=True)
         schema.add_field("v", milvus.DataType.FLOAT_VECTOR, dim=rows.shape[1])
@@ -58,12 +57,6 @@ class MilvusLite(Served):
         client.load_collection(NAME, timeout=7200)
         client.close()
 
-    async def connect(self, clients: int) -> None:
-        """See `Peer`."""
-        if self._wire is not None:
-            await self._wire.close()
-        self._wire = Wire(self._address, _METHOD, clients)
-
     def requests(self, queries: Floats, ask: Ask) -> list[Any]:
         """See `Peer`."""
         prepare = importlib.import_module("pymilvus.client.prepare").Prepare
@@ -73,21 +66,9 @@ class MilvusLite(Served):
             for query in queries
         ]
 
-    async def send(self, request: Any, client: int) -> Any:
-        """See `Peer`."""
-        if self._wire is None:
-            raise RuntimeError("connect first")
-        return await self._wire.send(request, client)
-
     def found(self, answer: Any) -> list[list[int]]:
         """See `Peer`. Milvus answers an error with a status inside of a successful reply."""
         reply = importlib.import_module("pymilvus.grpc_gen.milvus_pb2").SearchResults.FromString(answer)
         if reply.status.code:
             raise Refused(reply.status.reason)
         return [list(reply.results.ids.int_id.data)]
-
-    async def close(self) -> None:
-        """See `Peer`."""
-        if self._wire is not None:
-            await self._wire.close()
-        self.stop()

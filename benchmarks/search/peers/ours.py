@@ -13,12 +13,10 @@ from typing import Any, Final
 from benchmarks.search import processes
 from benchmarks.search.measures import Floats, Ids
 from benchmarks.search.peers.base import ALL, NAME, Ask
-from benchmarks.search.peers.served import Served
-from benchmarks.search.peers.wire import Wire
+from benchmarks.search.peers.wire import Wired
 from vectorfleet import AsyncClient
 from vectorfleet.v1 import vectorfleet_pb2 as pb
 
-METHOD: Final = "/vectorfleet.v1.VectorFleet/Search"
 _BATCH: Final = 1000
 _IN_FLIGHT: Final = 4
 _SEALED: Final = 3600.0  # seconds
@@ -27,20 +25,20 @@ _LOOK: Final = 0.25
 _STARTED: Final = 60.0  # seconds
 
 
-class VectorFleet(Served):
+class VectorFleet(Wired):
     """See `Peer`. Its effort is ef. The variant is the index type, Auto unless told.
 
     Options: `fronts`, processes that take its calls, none unless told; `http_port`, where it tells its metrics.
     """
 
+    method = "/vectorfleet.v1.VectorFleet/Search"
     efforts = (10, 2000)
 
     async def load(self, rows: Floats, percent: Ids) -> None:
         """See `Peer`. Waits until no row is growing and nothing is merged or built."""
-        self._wire: Wire | None = None
         self.log = self.folder / "log"
         self._start()
-        async with AsyncClient(self._address, timeout=600.0) as client:
+        async with AsyncClient(self.address, timeout=600.0) as client:
             index = self.variant or "Auto"
             await client.create_collection(NAME, rows.shape[1], index=index, key="Int64", fields={"percent": "Int64"})
             room = asyncio.Semaphore(_IN_FLIGHT)
@@ -67,7 +65,7 @@ class VectorFleet(Served):
             if time.monotonic() > deadline:
                 raise RuntimeError(f"vectorfleet serve has not started after {_STARTED:.0f} s: {said}")
             time.sleep(0.02)
-        self._address = said.split(" on ")[1].split()[0]
+        self.address = said.split(" on ")[1].split()[0]
 
     async def _settled(self, client: AsyncClient) -> None:
         looks = 0
@@ -83,14 +81,8 @@ class VectorFleet(Served):
         self.stop()
         with processes.on(cores):
             self._start()
-        async with AsyncClient(self._address, timeout=600.0) as client:
+        async with AsyncClient(self.address, timeout=600.0) as client:
             await self._settled(client)
-
-    async def connect(self, clients: int) -> None:
-        """See `Peer`."""
-        if self._wire is not None:
-            await self._wire.close()
-        self._wire = Wire(self._address, METHOD, clients)
 
     def requests(self, queries: Floats, ask: Ask) -> list[Any]:
         """See `Peer`."""
@@ -106,27 +98,15 @@ class VectorFleet(Served):
             for start in range(0, len(queries), ask.batch)
         ]
 
-    async def send(self, request: Any, client: int) -> Any:
-        """See `Peer`."""
-        if self._wire is None:
-            raise RuntimeError("connect first")
-        return await self._wire.send(request, client)
-
     def found(self, answer: Any) -> list[list[int]]:
         """See `Peer`."""
         return [list(hits.rows.keys.ints) for hits in pb.SearchResponse.FromString(answer).results]
 
     async def about(self) -> dict[str, Any]:
         """Where it is; rows and index of each sealed segment, in their order; bytes of the artefacts that are open."""
-        async with AsyncClient(self._address) as client:
+        async with AsyncClient(self.address) as client:
             dimensions = (await client.describe(NAME)).vectors[0].dimensions
             told = (await client.search(NAME, [[1.0] * dimensions], k=1, explain=True)).explanation
         segments = [(each.rows, each.index) for shard in told for each in shard.segments]
         artefacts = sum(path.stat().st_size for path in (self.folder / "data" / ".cache").rglob("*.index"))
-        return {"address": self._address, "segments": segments, "artefact_bytes": artefacts}
-
-    async def close(self) -> None:
-        """See `Peer`."""
-        if self._wire is not None:
-            await self._wire.close()
-        self.stop()
+        return {"address": self.address, "segments": segments, "artefact_bytes": artefacts}

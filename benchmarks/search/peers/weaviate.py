@@ -25,8 +25,7 @@ import grpc
 from benchmarks.search import processes
 from benchmarks.search.measures import Floats, Ids
 from benchmarks.search.peers.base import EF_CONSTRUCTION, LINKS, Ask
-from benchmarks.search.peers.served import Served
-from benchmarks.search.peers.wire import Wire
+from benchmarks.search.peers.wire import Wired
 
 _CLASS: Final = "Bench"  # classes begin with a capital letter
 _BATCH: Final = 1000
@@ -46,23 +45,24 @@ def compiled(protocol: Path, out: Path) -> tuple[Any, Any]:
     return importlib.import_module("v1.search_get_pb2"), importlib.import_module("v1.batch_pb2")
 
 
-class Weaviate(Served):
+class Weaviate(Wired):
     """See `Peer`. Its effort is ef, which is the class's and no request's. Options: see `remote.built`."""
+
+    method = "/weaviate.v1.Weaviate/Search"
 
     async def load(self, rows: Floats, percent: Ids) -> None:
         """See `Peer`."""
-        self._wire: Wire | None = None
         self.log = self.folder / "log"
         self._search, self._batch = compiled(Path(self.options["module"]) / "grpc" / "proto", self.folder)
         await asyncio.to_thread(self._run)
         await asyncio.to_thread(self._fill, rows)
 
     def _run(self) -> None:
-        port, self._grpc = processes.free_port(), f"127.0.0.1:{processes.free_port()}"
+        port, self.address = processes.free_port(), f"127.0.0.1:{processes.free_port()}"
         self._http = f"http://127.0.0.1:{port}/v1"
         os.environ.update({name: str(processes.free_port()) for name in _PORTS})
         os.environ |= {
-            "GRPC_PORT": self._grpc.partition(":")[2],
+            "GRPC_PORT": self.address.partition(":")[2],
             "PERSISTENCE_DATA_PATH": str(self.folder / "data"),
             "AUTHENTICATION_ANONYMOUS_ACCESS_ENABLED": "true",
             "CLUSTER_HOSTNAME": "bench",
@@ -74,7 +74,7 @@ class Weaviate(Served):
         self.start([self.options["program"], "--host", "127.0.0.1", "--port", str(port), "--scheme", "http"])
 
     def _fill(self, rows: Floats) -> None:
-        with grpc.insecure_channel(self._grpc, options=[("grpc.max_send_message_length", -1)]) as channel:
+        with grpc.insecure_channel(self.address, options=[("grpc.max_send_message_length", -1)]) as channel:
             grpc.channel_ready_future(channel).result(_STARTED)
             graph = {"distance": "cosine", "maxConnections": LINKS, "efConstruction": EF_CONSTRUCTION}
             self._tell("POST", "/schema", {"class": _CLASS, "vectorizer": "none", "vectorIndexConfig": graph})
@@ -108,12 +108,6 @@ class Weaviate(Served):
             config["vectorIndexConfig"]["ef"] = max(ask.effort, ask.k)
             await asyncio.to_thread(partial(self._tell, "PUT", f"/schema/{_CLASS}", config))
 
-    async def connect(self, clients: int) -> None:
-        """See `Peer`."""
-        if self._wire is not None:
-            await self._wire.close()
-        self._wire = Wire(self._grpc, "/weaviate.v1.Weaviate/Search", clients)
-
     def requests(self, queries: Floats, ask: Ask) -> list[Any]:
         """See `Peer`."""
         search = self._search
@@ -128,21 +122,9 @@ class Weaviate(Served):
             for query in queries
         ]
 
-    async def send(self, request: Any, client: int) -> Any:
-        """See `Peer`."""
-        if self._wire is None:
-            raise RuntimeError("connect first")
-        return await self._wire.send(request, client)
-
     def found(self, answer: Any) -> list[list[int]]:
         """See `Peer`."""
         return [_places([result.metadata.id for result in self._search.SearchReply.FromString(answer).results])]
-
-    async def close(self) -> None:
-        """See `Peer`."""
-        if self._wire is not None:
-            await self._wire.close()
-        self.stop()
 
 
 def _uuid(place: int) -> str:

@@ -1,4 +1,7 @@
-"""gRPC without a client library: messages go out as the bytes they were encoded to. Used for ours and for Milvus."""
+"""gRPC without a client library: messages go out as the bytes they were encoded to.
+
+Used for ours, Milvus and Weaviate.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from typing import Any, Final
 import grpc
 
 from benchmarks.search.loads import Refused
+from benchmarks.search.peers.served import Served
 
 CONNECTIONS: Final = 4  # that all clients share, as the processes of an application would
 _OPTIONS: Final = (
@@ -36,3 +40,29 @@ class Wire:
         """Ends the connections."""
         for channel in self._channels:
             await channel.close()
+
+
+class Wired(Served):
+    """A peer whose server is asked by a Wire. method: its search. address: `load` tells it."""
+
+    method: str
+    address: str
+    _wire: Wire | None = None
+
+    async def connect(self, clients: int) -> None:
+        """See `Peer`."""
+        if self._wire is not None:
+            await self._wire.close()
+        self._wire = Wire(self.address, self.method, clients)
+
+    async def send(self, request: Any, client: int) -> Any:
+        """See `Peer`."""
+        if self._wire is None:
+            raise RuntimeError("connect first")
+        return await self._wire.send(request, client)
+
+    async def close(self) -> None:
+        """See `Peer`."""
+        if self._wire is not None:
+            await self._wire.close()
+        self.stop()
