@@ -40,6 +40,7 @@ SCHEMA = CollectionSchema(
     ),
     shards=1,
 )
+FLOOR = 1 << 40  # of requests that are never too old
 # Nothing is sealed unless a test says so, and nothing waits long.
 QUIET = ShardSettings(commit_window=0, seal_idle=1e9, publish_records=10**9, poll=0.01, poll_idle=0.05, scrub_seconds=0)
 
@@ -238,6 +239,35 @@ def nearest(view: ShardView, queries: NDArray[np.float32], k: int = 5) -> list[l
         for query, (line, numbers) in enumerate(zip(scores, rows, strict=True)):
             best[query] += [(-float(s), keys[n]) for s, n in zip(line, numbers, strict=True) if n >= 0]
     return [[key for _, key in sorted(found)[:k]] for found in best]
+
+
+async def batches(*parts: pa.RecordBatch) -> AsyncIterator[pa.RecordBatch]:
+    for part in parts:
+        yield part
+
+
+async def bring(
+    replica: ShardReplica, keys: Sequence[str], seed: int = 0, request_id: str = "import", patience: float = 0.0
+) -> int:
+    """Imports rows as `upsert` makes them, in two batches."""
+    rows = upsert(keys, seed).rows
+    half = len(keys) // 2
+    return await replica.import_rows(request_id, FLOOR, batches(rows[:half], rows[half:]), patience)
+
+
+def rows_of(keys: Sequence[str], seed: int = 0) -> dict[object, object]:
+    """What a view must show of rows that `upsert` made."""
+    rows = upsert(keys, seed).rows
+    packed = rows.column("vector.default")
+    return {key: ("en", 0, packed[number].values.to_numpy().tobytes()) for number, key in enumerate(keys)}
+
+
+def seen(replica: ShardReplica) -> dict[object, object]:
+    """The rows, found by scanning and by key alike."""
+    view = replica.view()
+    rows = dict(contents(view))
+    assert set(located(view, list(rows))) == set(rows)  # type: ignore[arg-type]
+    return rows
 
 
 def row_hash(replica: ShardReplica) -> str:
