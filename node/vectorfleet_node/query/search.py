@@ -81,21 +81,21 @@ def _candidates(
         if gone():
             raise Abandoned
         began = perf_counter_ns()
-        allow = None if spec.filter is None else allowed(block, spec.filter)
-        passing = block.live_rows if allow is None else int(np.count_nonzero(allow))
+        allow = allowed(block, spec.filter)
+        passing = block.live_rows if spec.filter is None else int(np.count_nonzero(allow))
         filtered = perf_counter_ns()
         index = block.indexes[spec.vector]
         candidates, engine = 0, EngineTrace() if trace is not None else None
         if passing:
             indexes.add(index.kind)
-            mask = None if passing == len(block.live) else block.live if allow is None else allow
+            mask = None if passing == len(allow) else allow
             scores, ids = index.search(
                 spec.queries, min(spec.k, passing), allow=mask, options=spec.options, trace=engine
             )
             found.append((number, scores, ids))
             candidates = int(np.count_nonzero(ids >= 0)) if trace is not None else 0
         if trace is not None and engine is not None:
-            rows, live, found_at = len(block.live), block.live_rows, perf_counter_ns()
+            rows, live, found_at = len(allow), block.live_rows, perf_counter_ns()
             told = index.kind, candidates, filtered - began, found_at - filtered, engine.plan
             trace.blocks.append(BlockTrace(rows, live, passing, block.sealed, *told))
     return found, indexes
