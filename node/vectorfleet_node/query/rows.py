@@ -20,6 +20,7 @@ from vectorfleet_node.shard.batch import KEY_COLUMN, arrow_schema, field_column
 from vectorfleet_node.shard.view import Key, RowBlock, ShardView
 
 Places = NDArray[np.int64]
+_Parts = list[tuple[int, slice | Places]]  # each block that occurs, with an index to where it does; a slice: everywhere
 _NO_FIELDS: Final = pa.table({})
 
 
@@ -61,39 +62,41 @@ def gather(
         vector.name: np.empty((len(rows), vector.dimensions), np.float32)
         for vector in (schema.vectors if include_vectors else ())
     }
-    for number, here in _by_block(blocks):
+    parts = _by_block(blocks)
+    for number, here in parts:
         block = view.blocks[number]
         block.verify(rows[here], output_fields, {*vectors, *scored})
         for name, values in vectors.items():
             values[here] = block.vectors[name][rows[here]]
     fields = _NO_FIELDS
     if output_fields:
-        fields = pa.Table.from_arrays(_columns(view, schema, blocks, rows, output_fields), list(output_fields))
-    return Rows(keys_of(view, blocks, rows), fields, vectors)
+        fields = pa.Table.from_arrays(_columns(view, schema, parts, rows, output_fields), list(output_fields))
+    return Rows(_keys(view, parts, rows), fields, vectors)
 
 
 def keys_of(view: ShardView, blocks: Places, rows: Places) -> list[Key]:
     """The keys of the rows at (blocks[i], rows[i])."""
-    parts = [
-        (here, _keys(view.blocks[number].rows.column(KEY_COLUMN), rows[here])) for number, here in _by_block(blocks)
-    ]
-    if len(parts) == 1:
-        return parts[0][1]
-    keys = np.empty(len(rows), object)
-    for here, part in parts:
-        keys[here] = part
-    found: list[Key] = keys.tolist()
-    return found
+    return _keys(view, _by_block(blocks), rows)
 
 
-def _by_block(blocks: Places) -> list[tuple[int, slice | Places]]:
-    """Each block that occurs, with an index to where it does."""
+def _by_block(blocks: Places) -> _Parts:
     if len(blocks) and (blocks == blocks[0]).all():
         return [(int(blocks[0]), slice(None))]
     return [(number, np.flatnonzero(blocks == number)) for number in sorted(set(blocks.tolist()))]
 
 
-def _keys(column: pa.ChunkedArray, rows: Places) -> list[Key]:
+def _keys(view: ShardView, parts: _Parts, rows: Places) -> list[Key]:
+    taken = [_taken_keys(view.blocks[number].rows.column(KEY_COLUMN), rows[here]) for number, here in parts]
+    if len(taken) == 1:
+        return taken[0]
+    keys = np.empty(len(rows), object)
+    for (_, here), part in zip(parts, taken, strict=True):
+        keys[here] = part
+    found: list[Key] = keys.tolist()
+    return found
+
+
+def _taken_keys(column: pa.ChunkedArray, rows: Places) -> list[Key]:
     """As Python values. Arrow's price is by the call, and a chunked column is the dearest to take few rows from."""
     values = column.chunk(0) if column.num_chunks == 1 else column
     if isinstance(values, pa.Int64Array):
@@ -112,30 +115,20 @@ def hits_between(found: Rows, scores: Floats, start: int, end: int) -> Hits:
 
 
 def _columns(
-    view: ShardView, schema: CollectionSchema, blocks: Places, rows: Places, names: tuple[str, ...]
+    view: ShardView, schema: CollectionSchema, parts: _Parts, rows: Places, names: tuple[str, ...]
 ) -> list[pa.Array]:
-    """The named columns of the rows at (blocks[i], rows[i]): one take per block and column, for pyarrow's price is by
+    """The named columns of the rows, in the order of `rows`: one take per block and column, for pyarrow's price is by
     the call when rows are few.
     """
-    numbers = sorted(set(blocks.tolist()))
-    if not numbers:
+    if not parts:
         columns = arrow_schema(schema)
         return [pa.array([], columns.field(name if name == KEY_COLUMN else field_column(name)).type) for name in names]
-    if len(numbers) == 1:
-        wanted = pa.array(rows)
-        return [_flat(view.blocks[numbers[0]].rows.column(name).take(wanted)) for name in names]
-    order = np.argsort(blocks, kind="stable")
-    places = [pa.array(part) for part in np.split(rows[order], np.flatnonzero(np.diff(blocks[order])) + 1)]
-    back = pa.array(np.argsort(order, kind="stable"))
-    return [
-        pa.concat_arrays(
-            [
-                _flat(view.blocks[number].rows.column(name).take(place))
-                for number, place in zip(numbers, places, strict=True)
-            ]
-        ).take(back)
-        for name in names
-    ]
+    wanted = [(view.blocks[number].rows, pa.array(rows[here])) for number, here in parts]
+    taken = [[_flat(table.column(name).take(places)) for table, places in wanted] for name in names]
+    if len(parts) == 1:
+        return [column for [column] in taken]
+    back = pa.array(np.argsort(np.concatenate([here for _, here in parts])))
+    return [pa.concat_arrays(columns).take(back) for columns in taken]
 
 
 def _flat(column: pa.ChunkedArray) -> pa.Array:
