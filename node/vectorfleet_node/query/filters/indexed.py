@@ -52,10 +52,10 @@ class InRange:
             return self.plain.values(rows)
         starts, stops = zip(*(index.span(*bound) for bound in self.bounds), strict=True)
         spans = _disjoint([(max(starts), min(stops))])
-        others = _others(spans, index)
-        if not isinstance(index.values, Texts) and min(_size(spans), _size(others)) * _DENSE > index.rows:
+        size = _size(spans)
+        if not isinstance(index.values, Texts) and min(size, index.entries - size) * _DENSE > index.rows:
             return self.plain.values(rows)
-        return _marked(index, spans, others, self.inverted)
+        return _marked(index, spans, self.inverted)
 
 
 @dataclass(frozen=True)
@@ -71,8 +71,7 @@ class AnyOf:
         index = rows.indexes.get(self.name)
         if index is None or _too_many(self.options, index):
             return self.plain.values(rows)
-        spans = _disjoint(index.span("==", option) for option in self.options)
-        return _marked(index, spans, _others(spans, index), False)
+        return _marked(index, _disjoint(index.span("==", option) for option in self.options), False)
 
 
 @dataclass(frozen=True)
@@ -88,8 +87,7 @@ class BeginsWith:
         index = rows.indexes.get(self.name)
         if index is None:
             return self.plain.values(rows)
-        spans = _disjoint([index.span_of_prefix(self.prefix)])
-        return _marked(index, spans, _others(spans, index), False)
+        return _marked(index, _disjoint([index.span_of_prefix(self.prefix)]), False)
 
 
 @dataclass(frozen=True)
@@ -201,10 +199,10 @@ def _size(spans: list[Span]) -> int:
     return sum(stop - start for start, stop in spans)
 
 
-def _marked(index: FieldIndex, spans: list[Span], others: list[Span], inverted: bool) -> Values:
-    """True for the rows of `spans`, or with `inverted` for all others; works it out from the smaller part."""
-    if _size(others) < _size(spans):
-        return _booleans(index, index.rows_of(others), not inverted)
+def _marked(index: FieldIndex, spans: list[Span], inverted: bool) -> Values:
+    """True for the rows of disjoint `spans`, or with `inverted` for all others; works it out from the smaller part."""
+    if 2 * _size(spans) > index.entries:
+        return _booleans(index, index.rows_of(_others(spans, index)), not inverted)
     return _booleans(index, index.rows_of(spans), inverted)
 
 
