@@ -29,6 +29,7 @@ from vectorfleet_node.engine import hnsw
 from vectorfleet_node.engine.builder.messages import BuildRequest
 from vectorfleet_node.engine.encoding import codes_of
 from vectorfleet_node.engine.port import Floats
+from vectorfleet_node.engine.scoring import rows_per_chunk
 
 FOLDER: Final = ".builds"
 CHECKPOINTS: Final = 2  # kept at most, and no longer than
@@ -52,7 +53,7 @@ def key_of(request: BuildRequest, vectors: Floats) -> str:
         "by": (faiss.__version__, version("vectorfleet")),
     }
     found = blake2b(json.dumps(made_of, sort_keys=True).encode(), digest_size=16)
-    step = max(1, _PIECE // (4 * request.dimensions))
+    step = rows_per_chunk(request.dimensions, 4)
     for start in range(0, request.rows, step):
         found.update(vectors[start : start + step].data)
     return found.hexdigest()
