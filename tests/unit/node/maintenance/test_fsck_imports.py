@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 
-import pyarrow as pa
 import pytest
 from collections_at_rest import Rows, change, check, describe, flipped, kinds, rows_of
-from replicas import QUIET, UID, contents, delete, leading, make_replica, new_shard, upsert, write
+from replicas import QUIET, UID, batches, contents, delete, leading, make_replica, new_shard, upsert, write
 from test_fsck_repair import assert_whole, repair
 
 from vectorfleet_node.maintenance.logview import log_lines
 from vectorfleet_node.storage import paths
 from vectorfleet_node.storage.memory import MemoryStore
-
-
-async def _batches(rows: pa.RecordBatch) -> AsyncIterator[pa.RecordBatch]:
-    yield rows
 
 
 async def make(folder: Path) -> tuple[MemoryStore, Rows, dict[str, set[str]]]:
@@ -28,10 +22,10 @@ async def make(folder: Path) -> tuple[MemoryStore, Rows, dict[str, set[str]]]:
     async with leading(make_replica(store, folder, "maker", settings=QUIET)) as leader:
         await write(leader, upsert([f"k{number}" for number in range(20)], 1))
         await leader.flush()
-        await leader.import_rows("first", 99, _batches(upsert([f"k{number}" for number in range(5, 15)], 2).rows))
+        await leader.import_rows("first", 99, batches(upsert([f"k{number}" for number in range(5, 15)], 2).rows))
         await write(leader, delete("k5"))
         await leader.flush()
-        await leader.import_rows("second", 99, _batches(upsert(["k1", "k6", "new"], 3).rows))
+        await leader.import_rows("second", 99, batches(upsert(["k1", "k6", "new"], 3).rows))
         await write(leader, upsert(["k2", "new"], 4))
         for name, (position, names) in zip(
             ("first", "second"), sorted(leader._follower.state.imports.items()), strict=True

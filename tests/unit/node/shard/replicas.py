@@ -198,9 +198,7 @@ def delete(*keys: Key) -> DeletePart:
 _request_numbers = itertools.count()
 
 
-async def write(
-    replica: ShardReplica, part: UpsertPart | DeletePart, request_id: str = "", floor: int = 1 << 40
-) -> int:
+async def write(replica: ShardReplica, part: UpsertPart | DeletePart, request_id: str = "", floor: int = FLOOR) -> int:
     return await replica.append(request_id or f"request-{next(_request_numbers)}", floor, part)
 
 

@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import pyarrow as pa
 import pytest
 from garbage import TIDY, DyingStore, collected, fill
-from replicas import abandon, contents, delete, leading, make_replica, new_shard, row_hash, running, upsert, write
+from replicas import (
+    FLOOR,
+    abandon,
+    batches,
+    contents,
+    delete,
+    leading,
+    make_replica,
+    new_shard,
+    row_hash,
+    running,
+    upsert,
+    write,
+)
 
 from vectorfleet_node.shard.compaction import FAN_IN
 from vectorfleet_node.storage import paths
@@ -102,15 +113,11 @@ class ImportingLife(Life):
         for step in range(2):
             keys = ["import", f"import-{step}"]
             self.allowed = [self.allowed[-1], {*self.allowed[-1], *keys}]
-            await self.replica.import_rows(f"import-{step}", 1 << 40, _one(upsert(keys, step).rows))
+            await self.replica.import_rows(f"import-{step}", FLOOR, batches(upsert(keys, step).rows))
             self.allowed = [self.allowed[-1]]
             await write(self.replica, upsert(["import"], step))
         await self.replica.flush()
         await self.replica.compact()
-
-
-async def _one(rows: pa.RecordBatch) -> AsyncIterator[pa.RecordBatch]:
-    yield rows
 
 
 @pytest.mark.parametrize("part", range(2))
