@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
@@ -70,21 +71,19 @@ class Worker:
         """Puts server and client on their cores; options of the peer hold from now on."""
         self.do("serve", server=cores.server, client=cores.client, **options)
 
+    def recall(self, ask: Ask, effort: int) -> float:
+        """Of every query asked once."""
+        found: float = self.do("once", ask=asdict(replace(ask, effort=effort)))["recall"]
+        return found
+
     def floor(self, ask: Ask) -> float:
         """The recall at the least effort."""
-        low = self.do("efforts")["least"]
-        found: float = self.do("once", ask=asdict(replace(ask, effort=low)))["recall"]
-        return found
+        return self.recall(ask, self.do("efforts")["least"])
 
     def tuned(self, ask: Ask, wanted: float = WANTED) -> tuple[Ask, Tuned]:
         """The question with the least effort that has the wanted recall, or with the largest."""
         efforts = self.do("efforts")
-
-        def measure(effort: int) -> float:
-            found: float = self.do("once", ask=asdict(replace(ask, effort=effort)))["recall"]
-            return found
-
-        found = tune(measure, efforts["least"], efforts["most"], wanted)
+        found = tune(partial(self.recall, ask), efforts["least"], efforts["most"], wanted)
         return replace(ask, effort=found.effort), found
 
     def close(self) -> None:

@@ -61,8 +61,9 @@ class Bench:
 
     async def once(self, ask: dict[str, int]) -> dict[str, Any]:
         """Asks each query once; the recall."""
-        sample = await self._closed(Ask(**ask), _TUNING_CLIENTS, Until(requests=self._count(ask)))
-        return {"recall": self._recall(sample, Ask(**ask)), "failed": sample.failed}
+        shape = Ask(**ask)
+        sample = await self._closed(shape, _TUNING_CLIENTS, Until(requests=-(-len(self._queries) // shape.batch)))
+        return {"recall": self._recall(sample, shape), "failed": sample.failed}
 
     async def efforts(self) -> dict[str, Any]:
         """The least and the largest that the peer can be asked with."""
@@ -74,15 +75,15 @@ class Bench:
 
         client_share: CPU over time of the client beside a server; near 1 the client is the limit.
         """
-        pids = self.peer.pids()
+        shape, pids = Ask(**ask), self.peer.pids()
         before, mine = processes.cpu(pids), time.process_time()
-        sample = await self._closed(Ask(**ask), clients, Until(seconds=seconds))
+        sample = await self._closed(shape, clients, Until(seconds=seconds))
         mine = time.process_time() - mine
         used = processes.cpu(self.peer.pids()) - before if pids else mine
-        queries = Ask(**ask).batch * len(sample.seconds)
+        queries = shape.batch * len(sample.seconds)
         share = mine / sample.wall if pids else 0.0
         told = {"qps": queries / sample.wall, "server_cpu": used / max(queries, 1), "client_share": share}
-        return told | _times(sample.seconds) | {"recall": self._recall(sample, Ask(**ask)), "failed": sample.failed}
+        return told | _times(sample.seconds) | {"recall": self._recall(sample, shape), "failed": sample.failed}
 
     async def opened(self, ask: dict[str, int], rate: float, seconds: float, seed: int) -> dict[str, Any]:
         """Queries that arrive at random times, `rate` a second."""
@@ -106,9 +107,6 @@ class Bench:
     async def about(self) -> dict[str, Any]:
         """See `Peer.about`."""
         return await self.peer.about()
-
-    def _count(self, ask: dict[str, int]) -> int:
-        return -(-len(self._queries) // Ask(**ask).batch)
 
     async def _closed(self, ask: Ask, clients: int, until: Until) -> Sample:
         await self.peer.connect(clients)
