@@ -12,9 +12,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from benchmarks.search.settings import LIMIT_MS
+
 Row = dict[str, Any]
 _PALE: Final = 0.35
-_LIMIT_MS: Final = 10.0
 
 
 def _bars(axes: Any, rows: Sequence[Row], label: Callable[[Row], str], figure: str, title: str) -> None:
@@ -56,7 +57,7 @@ def _openloop(figure: Any, rows: Sequence[Row]) -> None:
     for axes, name in zip(figure.subplots(1, 3), ("p50_ms", "p99_ms", "p999_ms"), strict=True):
         _curves(axes, rows, "peer", "rate", name, f"{name} against offered load")
         axes.set_yscale("log")
-        axes.axhline(_LIMIT_MS, linestyle=":", color="grey")
+        axes.axhline(LIMIT_MS, linestyle=":", color="grey")
 
 
 def _mixed(figure: Any, rows: Sequence[Row]) -> None:

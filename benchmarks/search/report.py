@@ -81,6 +81,11 @@ def _cell(value: Any, how: str) -> str:
     return format(value, how) if how else str(value)
 
 
+def kept(part: str, scale: Scale, folder: Path) -> Path:
+    """The JSON of a part at a scale."""
+    return folder / f"search-{part}{'' if scale.name == 'full' else '-' + scale.name}.json"
+
+
 def keep(report: Report, scale: Scale, folder: Path) -> Path:
     """Writes a report as JSON over the former one of its name and scale; the file."""
     content = {
@@ -94,7 +99,7 @@ def keep(report: Report, scale: Scale, folder: Path) -> Path:
         **report.details,
     }
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"search-{report.part}{'' if scale.name == 'full' else '-' + scale.name}.json"
+    path = kept(report.part, scale, folder)
     path.write_text(json.dumps(content, indent=1) + "\n")
     return path
 

@@ -13,6 +13,7 @@ WANTED: Final = 0.95  # recall that everything is tuned to
 BAND: Final = 0.005  # above it, at most, to be compared
 HIGHEST: Final = 0.98  # that everything is tuned to, where somebody finds more than WANTED with the least effort
 K: Final = 10
+LIMIT_MS: Final = 10.0  # of p99, where the load that a peer bears is read off
 PEERS: Final = ("vectorfleet", "pgvector", "weaviate", "milvus-lite", "chroma", "lancedb", "qdrant-edge", "faiss")
 
 

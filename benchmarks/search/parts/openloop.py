@@ -14,11 +14,10 @@ from benchmarks.search.measures import passes
 from benchmarks.search.peers.base import Ask
 from benchmarks.search.processes import split
 from benchmarks.search.remote import Worker, stage
-from benchmarks.search.report import Check, Report, medians, placed
-from benchmarks.search.settings import Scale
+from benchmarks.search.report import Check, Report, kept, medians, placed
+from benchmarks.search.settings import LIMIT_MS, Scale
 from benchmarks.storage.figures import RESULTS
 
-LIMIT_MS: Final = 10.0
 _PEERS: Final = 2  # the best of these, beside ours
 _USUAL: Final = ("pgvector", "chroma")  # while no run of `peers` has told which are the best
 _FIGURES: Final = ("qps", "p50_ms", "p99_ms", "p999_ms", "recall")
@@ -39,7 +38,7 @@ def best_servers(rows: list[dict[str, Any]], count: int = _PEERS) -> tuple[str, 
 def chosen(scale: Scale) -> tuple[str, ...]:
     """Ours and those to compare with: what the last run of `peers` at this scale found, as far as this run may use."""
     ours = tuple(peer for peer in scale.peers if peer.startswith("vectorfleet"))
-    path = RESULTS / f"search-peers{'' if scale.name == 'full' else '-' + scale.name}.json"
+    path = kept("peers", scale, RESULTS)
     best = best_servers(json.loads(path.read_text())["rows"]) if path.is_file() else _USUAL
     return ours + tuple(peer for peer in best if peer in scale.peers)
 
