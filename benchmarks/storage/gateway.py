@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from obstore.store import S3Store
 
+from benchmarks.search.processes import free_port
 from devcluster.programs import build_one
 from devcluster.progress import Reporter
 from vectorfleet.topology import StorageLocation
@@ -61,7 +62,7 @@ def gateway(folder: Path) -> Iterator[Gateway]:
     """A server with one bucket below a folder, until the block ends."""
     program = build_one("versitygw", Reporter())
     (folder / _BUCKET).mkdir()
-    made = Gateway(_free_port(), secrets.token_hex(16))
+    made = Gateway(free_port(), secrets.token_hex(16))
     environment = {"ROOT_ACCESS_KEY": _BUCKET, "ROOT_SECRET_KEY": made.secret}
     command: list[str | Path] = [program, "--port", f"127.0.0.1:{made.port}", "posix", folder]
     with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
@@ -70,12 +71,6 @@ def gateway(folder: Path) -> Iterator[Gateway]:
             yield made
         finally:
             server.kill()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _wait(port: int, server: subprocess.Popen[bytes]) -> None:
