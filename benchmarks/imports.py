@@ -9,7 +9,6 @@ everything is in segments and the server is done.
 from __future__ import annotations
 
 import argparse
-import os
 import re
 import signal
 import subprocess
@@ -27,6 +26,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from rich.console import Console
 
+from benchmarks.search import processes
 from benchmarks.storage.figures import RESULTS, Figure, Report, keep, median, show
 from vectorfleet import Client, open_source
 
@@ -85,13 +85,7 @@ class Server:
 
     def cpu(self) -> float:
         """Seconds of CPU of the server, of the processes it has now, and of those it had."""
-        pids, used = [self._process.pid], 0
-        for pid in pids:
-            for children in Path(f"/proc/{pid}/task").glob("*/children"):
-                pids += map(int, children.read_text().split())
-            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-            used += sum(map(int, fields[11:15]))
-        return used / os.sysconf("SC_CLK_TCK")
+        return processes.cpu(processes.tree(self._process.pid), ended=True)
 
     def settle(self, client: Client, collection: str) -> float:
         """Returns when all rows are in segments and the server has been idle for a while; when that began."""

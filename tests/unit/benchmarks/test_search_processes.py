@@ -32,6 +32,13 @@ def test_cpu_seconds_grow_with_work_and_an_ended_process_has_none() -> None:
     assert processes.cpu([ended.pid]) == 0
 
 
+def test_cpu_seconds_of_children_that_ended_are_told_when_asked_for() -> None:
+    before = processes.cpu([os.getpid()], ended=True) - processes.cpu([os.getpid()])
+    work = "import time\nwhile time.process_time() < 0.2: pass"
+    subprocess.run([sys.executable, "-c", work], check=True)
+    assert processes.cpu([os.getpid()], ended=True) - processes.cpu([os.getpid()]) - before >= 0.15
+
+
 def test_what_is_started_on_some_cores_stays_on_them_and_the_caller_does_not() -> None:
     before = os.sched_getaffinity(0)
     first = min(before)
