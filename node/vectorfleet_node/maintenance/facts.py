@@ -87,10 +87,13 @@ class Controls:
                 self.pins.pop(name, None)
             case Batch():
                 for entry in imports_of(record):
-                    self.imports[record.position] = tuple(file.name for file in entry.files())
+                    self.imports[record.position] = entry.names()
                 return
-        kept_imports = [position for position in self.imports if position > self.boundary or self.pinned(position)]
-        self.imports = {position: self.imports[position] for position in kept_imports}
+        self.imports = {
+            position: files
+            for position, files in self.imports.items()
+            if position > self.boundary or self.pinned(position)
+        }
 
     def pinned(self, position: int) -> bool:
         """Whether a pin keeps the slot."""

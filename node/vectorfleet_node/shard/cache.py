@@ -135,8 +135,7 @@ class SegmentCache:
 
         imported: segments in use that are younger than it. Open files stay readable until they are let go.
         """
-        names = {file.name for file in manifest.files()}
-        names |= {file.name for segment in imported for file in segment.entry.files()}
+        names = {file.name for file in manifest.files()}.union(*(segment.entry.names() for segment in imported))
         self._made -= names
         await self._budget.keep_only(self.folder, names | self._made)
         for name in [name for name, lock in self._busy.items() if name not in names and not lock.locked()]:

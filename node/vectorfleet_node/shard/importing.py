@@ -265,7 +265,7 @@ class Importer:
         error = landed.exception()
         if error is None:
             # From now on the log and then manifests name the files; when none does any more they are garbage.
-            self._abandoned([file.name for file in segment.entry.files()])
+            self._abandoned(segment.entry.names())
         elif not isinstance(error, InDoubt):
             self._drop(segment)
 
@@ -274,7 +274,7 @@ class Importer:
         self._state.withdraw(segment)
         self._writer.discard(segment.entry.files())
         self._cache.give_up(segment.entry.files())
-        self._abandoned([file.name for file in segment.entry.files()])
+        self._abandoned(segment.entry.names())
 
 
 def _ended() -> NotApplied:

@@ -304,7 +304,7 @@ class ShardState:
         self.layout.add_segment(record.position, segment)
         self.rows += segment.entry.count - hidden
         self.row_hash = self.row_hash + overlap.hashes - hashes
-        self.imports[record.position] = tuple(file.name for file in part.entry.files())
+        self.imports[record.position] = part.entry.names()
         self.requests.add(part.request_id, record.position)
 
     def _supersede(self, keys: Sequence[Key], position: int) -> None:
