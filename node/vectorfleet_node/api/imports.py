@@ -23,9 +23,9 @@ from vectorfleet_node.api import chunks, consistency, errors
 from vectorfleet_node.api.backpressure import patience_of
 from vectorfleet_node.api.errors import ApiError, UnreachableError, invalid
 from vectorfleet_node.api.node import Node
-from vectorfleet_node.api.parts import Failed, Landed
+from vectorfleet_node.api.parts import Failed, Landed, received
 from vectorfleet_node.api.writes import attempt_seconds
-from vectorfleet_node.shard.batch import decode, encode
+from vectorfleet_node.shard.batch import encode
 from vectorfleet_node.shard.port import InDoubt, NotApplied, NotLeader, NotReady, Replica, TooNew
 
 SECONDS: Final = 600.0  # of a call that has no deadline
@@ -79,18 +79,13 @@ async def take_stream(
     """Answers a peer's stream, as `take_here`; only what is known of the part where its header says of no rows."""
     first = await anext(requests, peer_pb2.ImportShardRequest())
     header = first.header
-    if node.host(header.collection) is None:
-        raise ApiError(grpc.StatusCode.NOT_FOUND, f"collection {header.collection!r} is not on node {node.name}")
+    schema = node.host(header.collection).schema
     if not header.rows:
         return await stored_here(node, header)
-    schema = node.schema(header.collection)
 
     async def batches() -> AsyncGenerator[pa.RecordBatch]:
         async for request in requests:
-            try:
-                yield await asyncio.to_thread(decode, request.rows, schema)
-            except ValueError as error:  # one of us lags; to be tried again
-                raise NotApplied(f"this node has another schema: {error}") from None
+            yield await received(request.rows, schema)
 
     async with aclosing(batches()) as decoded:
         return await take_here(node, header, decoded, seconds)

@@ -123,9 +123,12 @@ class Node:
 
     # -- what is on this node ---------------------------------------------------------------------------------------
 
-    def host(self, collection: str) -> CollectionHost | None:
-        """A collection's host."""
-        return self._hosts.get(collection)
+    def host(self, collection: str) -> CollectionHost:
+        """A collection's host. NOT_FOUND when there is none on this node."""
+        host = self._hosts.get(collection)
+        if host is None:
+            raise ApiError(grpc.StatusCode.NOT_FOUND, f"collection {collection!r} is not on node {self.name}")
+        return host
 
     def replica(self, collection: str, shard: int) -> Replica | None:
         """The replica of a shard on this node."""

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -20,8 +21,8 @@ from vectorfleet_node.api.errors import ApiError, hints
 from vectorfleet_node.api.rows import keys_message
 from vectorfleet_node.query.filters import Filter
 from vectorfleet_node.query.scan import matching_keys
-from vectorfleet_node.shard.batch import KEY_COLUMN, encode
-from vectorfleet_node.shard.port import DeletePart, SelectPart, UpsertPart
+from vectorfleet_node.shard.batch import KEY_COLUMN, decode, encode
+from vectorfleet_node.shard.port import DeletePart, NotApplied, SelectPart, UpsertPart
 from vectorfleet_node.shard.view import Key
 
 # Details travel in a header, and most gRPC stacks refuse headers of more than 8 KiB.
@@ -109,6 +110,14 @@ def split_filter(filter_: Filter, schema: CollectionSchema) -> list[Part]:
 def selecting(filter_: Filter) -> SelectPart:
     """The delete of what matches, as a replica takes it."""
     return SelectPart(lambda view, limit: matching_keys(view, filter_, limit))
+
+
+async def received(rows: bytes, schema: CollectionSchema) -> pa.RecordBatch:
+    """Rows as another node sent them; NotApplied, so that they are sent again, when one of the two lags."""
+    try:
+        return await asyncio.to_thread(decode, rows, schema)
+    except ValueError as error:
+        raise NotApplied(f"this node has another schema: {error}") from None
 
 
 def _shown(keys: Sequence[Key], room: int) -> tuple[list[Key], int]:

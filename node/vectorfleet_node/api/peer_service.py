@@ -7,19 +7,14 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
-import grpc
-
 from vectorfleet.v1 import peer_pb2, peer_pb2_grpc
 from vectorfleet_node.api import imports
 from vectorfleet_node.api.backpressure import patience_of
-from vectorfleet_node.api.errors import ApiError
-from vectorfleet_node.api.host import CollectionHost
 from vectorfleet_node.api.node import Node
-from vectorfleet_node.api.parts import selecting
+from vectorfleet_node.api.parts import received, selecting
 from vectorfleet_node.api.rows import key_values
 from vectorfleet_node.query.errors import InvalidQuery
 from vectorfleet_node.query.filters import compile_filter
-from vectorfleet_node.shard.batch import decode
 from vectorfleet_node.shard.port import DeletePart, NotApplied, Part, UpsertPart
 
 _DEFAULT_SECONDS = 30.0
@@ -37,27 +32,16 @@ class PeerService(peer_pb2_grpc.PeerServicer):
     def __init__(self, node: Node) -> None:
         self._node = node
 
-    def _host(self, collection: str) -> CollectionHost:
-        host = self._node.host(collection)
-        if host is None:
-            raise ApiError(grpc.StatusCode.NOT_FOUND, f"collection {collection!r} is not on node {self._node.name}")
-        return host
-
     async def Append(self, request: peer_pb2.AppendRequest, context: Context) -> peer_pb2.AppendResponse:
         """See the .proto."""
         with self._node.write_budget.taking(request.ByteSize()):
             return await self._append(request, patience_of(_remaining(context)))
 
     async def _append(self, request: peer_pb2.AppendRequest, patience: float) -> peer_pb2.AppendResponse:
-        schema = self._host(request.collection).schema
+        schema = self._node.host(request.collection).schema
         part: Part
         if request.WhichOneof("part") == "upsert":
-            try:
-                part = UpsertPart(await asyncio.to_thread(decode, request.upsert, schema))
-            except ValueError as error:
-                raise NotApplied(
-                    f"this node has another schema: {error}"
-                ) from None  # one of us lags; to be tried again
+            part = UpsertPart(await received(request.upsert, schema))
         elif request.WhichOneof("part") == "delete_filter":
             try:
                 part = selecting(compile_filter(request.delete_filter, schema))
@@ -122,7 +106,7 @@ class PeerService(peer_pb2_grpc.PeerServicer):
 
     async def Flush(self, request: peer_pb2.FlushRequest, context: Context) -> peer_pb2.FlushResponse:
         """See the .proto."""
-        led = [replica for replica in self._host(request.collection).replicas() if replica.leads]
+        led = [replica for replica in self._node.host(request.collection).replicas() if replica.leads]
         await asyncio.gather(*(replica.flush() for replica in led))
         return peer_pb2.FlushResponse(shards=sorted(replica.shard for replica in led))
 
@@ -130,4 +114,4 @@ class PeerService(peer_pb2_grpc.PeerServicer):
         self, request: peer_pb2.ReleaseClaimRequest, context: Context
     ) -> peer_pb2.ReleaseClaimResponse:
         """See the .proto."""
-        return peer_pb2.ReleaseClaimResponse(released=await self._host(request.collection).release())
+        return peer_pb2.ReleaseClaimResponse(released=await self._node.host(request.collection).release())
