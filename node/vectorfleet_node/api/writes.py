@@ -141,13 +141,6 @@ class Writer:
             return known
         return self._own_name if self._own_name in replicas else replicas[0]
 
-    def address_of(self, node: str) -> str:
-        """The node's peer address; NotReady when the topology has none."""
-        address = self._addresses().get(node)
-        if address is None:
-            raise NotReady(f"node {node} has no address in the topology")
-        return address
-
     def _node_at(self, address: str) -> str:
         return next((name for name, known in self._addresses().items() if address and known == address), "")
 
@@ -169,7 +162,9 @@ class Writer:
             except TimeoutError:
                 raise InDoubt("the object store has not confirmed the write in time") from None
             return Landed(position, self._deleted_here(collection.name, part.shard, request_id))
-        address = self.address_of(node)
+        address = self._addresses().get(node)
+        if address is None:
+            raise NotReady(f"node {node} has no address in the topology")
         request = part.message(collection.name, request_id, floor, collection.collection.key)
         request.take_over = take_over
         timeout = attempt_seconds(remaining)
