@@ -50,20 +50,19 @@ class Observe(grpc.aio.ServerInterceptor):
         # Looked up once: `labels` costs more than what is done with its answer.
         self._count = lru_cache(maxsize=None)(metrics.requests.labels)
         self._duration = lru_cache(maxsize=None)(metrics.request_seconds.labels)
-        self._observed: dict[int, tuple[Handler, Handler]] = {}  # by id of the first, which is kept so that it stays
+        self._observed: dict[str, Handler] = {}  # by method
 
     async def intercept_service(
         self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails
     ) -> Handler | None:
-        """The handler, observed; made at its first call."""
+        """The handler, observed; made at the method's first call."""
         handler = await continuation(handler_call_details)
         method = handler_call_details.method
         if handler is None or not method.startswith(_OURS) or handler.response_streaming:
             return handler
-        known = self._observed.get(id(handler))
-        if known is None:
-            known = self._observed[id(handler)] = handler, self._observe(handler, method)
-        return known[1]
+        if method not in self._observed:
+            self._observed[method] = self._observe(handler, method)
+        return self._observed[method]
 
     def _observe(self, handler: Handler, method: str) -> Handler:
         behaviour: Behaviour = cast(Any, handler.stream_unary if handler.request_streaming else handler.unary_unary)
