@@ -49,7 +49,7 @@ class Plan:
         told = {
             "address": address,
             "methods": self.methods.table(),
-            "options": [*dict([*self.options, ("grpc.so_reuseport", 1)]).items()],
+            "options": {**dict(self.options), "grpc.so_reuseport": 1},
             "most_calls": self.most_calls,
         }
         return json.dumps(told).encode()

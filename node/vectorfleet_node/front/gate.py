@@ -108,7 +108,7 @@ class Gate(grpc.GenericRpcHandler):
         for number, described in enumerate(hello["methods"]):
             method = Method(*described)
             self._handlers[method.path] = self._handler(number, method)
-        options = [(name, value) for name, value in hello["options"]]
+        options = list(hello["options"].items())
         self._server = grpc.aio.server(handlers=(self,), options=options, maximum_concurrent_rpcs=hello["most_calls"])
         problem = ""
         try:

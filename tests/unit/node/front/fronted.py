@@ -133,7 +133,7 @@ async def fronted(most_calls: int = 100) -> AsyncIterator[Fronted]:
     gate = await connect(theirs, lambda link: Gate(link, left.append))
     link = await connect(ours, partial(Calls, dispatcher))
     options = [("grpc.max_receive_message_length", 1 << 28), ("grpc.max_send_message_length", 1 << 28)]
-    hello = {"address": address, "methods": methods.table(), "options": options, "most_calls": 1000}
+    hello = {"address": address, "methods": methods.table(), "options": dict(options), "most_calls": 1000}
     link.send(Kind.HELLO, 0, json.dumps(hello).encode())
     assert await link.end.listening == ""
     try:
