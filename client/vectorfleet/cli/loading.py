@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -13,14 +12,6 @@ from vectorfleet.cli import options, render
 if TYPE_CHECKING:
     from vectorfleet import Client, Source
     from vectorfleet.loading import Progress
-
-
-class Metric(StrEnum):
-    """The metrics, for --help; the contract's own enum would import pydantic before it is needed."""
-
-    COSINE = "Cosine"
-    L2 = "L2"
-    DOT = "Dot"
 
 
 File = Annotated[
@@ -33,8 +24,6 @@ File = Annotated[
 Create = Annotated[
     bool, typer.Option("--create", help="Make the collection by what the file holds, unless it is there.")
 ]
-MetricOption = Annotated[Metric, typer.Option("--metric", case_sensitive=False, help="How vectors are compared.")]
-Shards = Annotated[int, typer.Option("--shards", min=1, help="Shards of the new collection.")]
 Format = Annotated[str, typer.Option("--format", help="Format of the file; by default its suffix tells.")]
 Key = Annotated[str, typer.Option("--key", help="Column with the keys; default: key, id, else row numbers.")]
 Vector = Annotated[str, typer.Option("--vector", help="Column with the vectors; default: vector, embedding.")]
@@ -45,8 +34,8 @@ def load(
     collection: options.Collection,
     file: File,
     create: Create = False,
-    metric: MetricOption = Metric.COSINE,
-    shards: Shards = 1,
+    metric: options.Metric = options.MetricName.COSINE,
+    shards: options.Shards = 1,
     format: Format = "",
     key: Key = "",
     vector: Vector = "",
@@ -85,8 +74,8 @@ def import_(
     collection: options.Collection,
     file: File,
     create: Create = False,
-    metric: MetricOption = Metric.COSINE,
-    shards: Shards = 1,
+    metric: options.Metric = options.MetricName.COSINE,
+    shards: options.Shards = 1,
     format: Format = "",
     key: Key = "",
     vector: Vector = "",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -12,6 +13,15 @@ from vectorfleet.cli import Failure
 
 if TYPE_CHECKING:
     from vectorfleet import Client
+
+
+class MetricName(StrEnum):
+    """The metrics, for --help; the contract's own enum would import pydantic before it is needed."""
+
+    COSINE = "Cosine"
+    L2 = "L2"
+    DOT = "Dot"
+
 
 Collection = Annotated[str, typer.Argument(help="Name of the collection.", show_default=False)]
 Server = Annotated[
@@ -23,6 +33,8 @@ Filter = Annotated[
     str, typer.Option("--filter", "-f", help="""Only rows that match, e.g. 'lang == "en" and year >= 2020'.""")
 ]
 Fields = Annotated[str, typer.Option("--fields", help="Fields to show, comma-separated; * is all, empty none.")]
+Metric = Annotated[MetricName, typer.Option("--metric", case_sensitive=False, help="How vectors are compared.")]
+Shards = Annotated[int, typer.Option("--shards", min=1, help="Shards of the new collection.")]
 DEFAULT_SERVER = "localhost:7300"
 
 

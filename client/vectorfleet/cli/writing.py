@@ -8,20 +8,19 @@ import typer
 
 from vectorfleet.cli import keys as typing_keys
 from vectorfleet.cli import options, render
-from vectorfleet.cli.loading import Metric, MetricOption, Shards
 
 
 def create(
     collection: options.Collection,
     dimensions: Annotated[int, typer.Option("--dimensions", "-d", help="Length of the vectors.", show_default=False)],
-    metric: MetricOption = Metric.COSINE,
+    metric: options.Metric = options.MetricName.COSINE,
     index: Annotated[str, typer.Option("--index", help="Auto, Exact, PQ or HNSW.")] = "Auto",
     quantization: Annotated[str, typer.Option("--quantization", help="Of a graph: Auto, Float16 or Int8.")] = "Auto",
     key: Annotated[str, typer.Option("--key", help="Type of the keys: String or Int64.")] = "String",
     field: Annotated[
         list[str], typer.Option("--field", help="name:Type, e.g. tags:StringArray; docs/filters.md has the types.")
     ] = [],  # noqa: B006 - typer copies it
-    shards: Shards = 1,
+    shards: options.Shards = 1,
     server: options.Server = options.DEFAULT_SERVER,
     timeout: options.Timeout = 30.0,
     as_json: options.Json = False,
