@@ -62,8 +62,9 @@ def open_source(
     else:
         identity = file.identity
     opener: Callable[[Any, Choice], Source] = getattr(import_module(f"vectorfleet.readers.{module}"), name)
-    source = opener(file, Choice(key, vector, None if fields is None else tuple(fields)))
-    source.identity = json.dumps([identity, kind, key, vector, None if fields is None else list(fields)])
+    chosen = None if fields is None else tuple(fields)
+    source = opener(file, Choice(key, vector, chosen))
+    source.identity = json.dumps([identity, kind, key, vector, chosen])
     return source
 
 
