@@ -13,7 +13,6 @@ from pathlib import PurePosixPath
 from typing import Any, BinaryIO
 from urllib.parse import urlsplit
 
-import pyarrow as pa
 from pyarrow import fs
 
 from vectorfleet.errors import SourceError
@@ -83,11 +82,3 @@ class ObjectFile:
         told = " ".join(str(error).split())
         reason = next((words for code, words in _REASONS if code in told), "it cannot be read")
         return SourceError(f"{self._url}: {reason} ({told[:300]})")
-
-
-def readable(file: Any) -> Any:
-    """What pyarrow reads Parquet from: a local path as it is, an object opened."""
-    return file.native() if isinstance(file, ObjectFile) else file
-
-
-READ_ERRORS = (pa.ArrowException, OSError)  # of a Parquet file that is read; the network's are OSErrors

@@ -25,8 +25,10 @@ from vectorfleet.readers.base import (
     row_numbers,
     schema_of,
 )
-from vectorfleet.readers.objects import READ_ERRORS, ObjectFile, readable
+from vectorfleet.readers.objects import ObjectFile
 from vectorfleet.schema import FieldType, KeyType
+
+_READ_ERRORS = (pa.ArrowException, OSError)  # the network's are OSErrors
 
 
 class ParquetSource:
@@ -54,7 +56,7 @@ class ParquetSource:
                 start += batch.num_rows
                 if behind < batch.num_rows:
                     yield self._batch(batch.slice(behind), start - batch.num_rows + behind)
-        except READ_ERRORS as error:
+        except _READ_ERRORS as error:
             raise SourceError(f"{self._path}: after row {start}: {error}") from error
 
     def schema(self) -> SourceSchema:
@@ -102,8 +104,9 @@ class ParquetSource:
 def open_parquet(path: Path | ObjectFile, choice: Choice) -> ParquetSource:
     """A Parquet file."""
     try:
-        file = pq.ParquetFile(readable(path), pre_buffer=isinstance(path, ObjectFile))
-    except READ_ERRORS as error:
+        opened = path.native() if isinstance(path, ObjectFile) else path
+        file = pq.ParquetFile(opened, pre_buffer=opened is not path)
+    except _READ_ERRORS as error:
         raise SourceError(f"{path}: not a Parquet file: {error}") from error
     name, arrow = str(path), file.schema_arrow
     lists = [column.name for column in arrow if _is_vector(column.type)]
