@@ -25,3 +25,8 @@ def key_digest(key: Key) -> bytes:
 def shard_of(key: Key, shards: int) -> int:
     """The shard whose hash range holds the key: ranges are equal parts of the 64-bit hash space, in order."""
     return int.from_bytes(key_digest(key), "big") * shards >> 64
+
+
+def hashes_of(shard: int, shards: int) -> range:
+    """The hashes of the keys that `shard_of` gives to the shard."""
+    return range(*(-(-(each << 64) // shards) for each in (shard, shard + 1)))

@@ -16,6 +16,7 @@ from typing import Final
 
 import pyarrow as pa
 
+from vectorfleet.partition import hashes_of
 from vectorfleet.schema import CollectionSchema
 from vectorfleet_node.shard.admission import REQUEST_MEMORY, RETRY_AFTER
 from vectorfleet_node.shard.blocks import Segment
@@ -110,8 +111,7 @@ class Importer:
         self._abandoned = abandoned
         self._complain = complain
         self._running: dict[str, asyncio.Task[int]] = {}  # by request
-        low, high = (-(-((shard + more) << 64) // collection.shards) for more in (0, 1))
-        self._span = range(low, high)  # of the hashes of the shard's keys
+        self._span = hashes_of(shard, collection.shards)
 
     @property
     def busy(self) -> bool:

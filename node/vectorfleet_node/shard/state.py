@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from vectorfleet.partition import hashes_of
 from vectorfleet.schema import CollectionSchema
 from vectorfleet_node.shard.blocks import Segment
 from vectorfleet_node.shard.layout import Layout
@@ -154,7 +155,7 @@ class ShardState:
     def freeze(self, uid: str, shard: int) -> FrozenState:
         """The present state as a value, for sealing in a thread."""
         request_files, new_requests = self.requests.unsaved(self.layout.requests)
-        shards = self._collection.shards
+        hashes = hashes_of(shard, self._collection.shards)
         head = Manifest(
             format=self.format,
             uid=uid,
@@ -165,8 +166,8 @@ class ShardState:
             stamp=self.stamp,
             owner=self.owner,
             address=self.address,
-            first_hash=-(-(shard << 64) // shards),
-            last_hash=-(-((shard + 1) << 64) // shards) - 1,
+            first_hash=hashes.start,
+            last_hash=hashes.stop - 1,
             rows=self.rows,
             row_hash=to_hex(self.row_hash),
             segments=(),
