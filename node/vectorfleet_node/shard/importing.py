@@ -23,6 +23,7 @@ from vectorfleet_node.shard.blocks import Segment
 from vectorfleet_node.shard.cache import SegmentCache
 from vectorfleet_node.shard.leadership import Leadership
 from vectorfleet_node.shard.port import InDoubt, NotApplied, Overloaded, TooNew
+from vectorfleet_node.shard.publisher import keep_trying
 from vectorfleet_node.shard.rowhash import to_hex, total
 from vectorfleet_node.shard.settings import Observer, ShardSettings
 from vectorfleet_node.shard.sharing import observe_result
@@ -30,10 +31,10 @@ from vectorfleet_node.shard.spool import Spool, misplaced_key
 from vectorfleet_node.shard.state import ShardState
 from vectorfleet_node.shard.writing import SegmentWriter
 from vectorfleet_node.storage.format import IMPORTS
-from vectorfleet_node.storage.log import Backoff, Sleep
+from vectorfleet_node.storage.log import Sleep
 from vectorfleet_node.storage.record import BatchRequest
 from vectorfleet_node.storage.segment import KEY
-from vectorfleet_node.storage.store import DataLoss, StorageError, StoreFull
+from vectorfleet_node.storage.store import DataLoss, StoreFull
 
 PARALLEL: Final = 4  # parts that a node works on at once
 _LOOK_BYTES: Final = 64 << 20  # spooled between two looks for room
@@ -228,20 +229,17 @@ class Importer:
 
     async def _upload(self, segment: Segment) -> None:
         """Into the store, however long that takes; NotApplied when the reign ends before, StoreFull at once."""
-        attempt = 0
-        while not self._leadership.ended:
-            try:
-                await self._cache.upload(segment.entry.files())
-            except (DataLoss, StoreFull):
-                raise
-            except StorageError as error:
-                self._complain(f"an imported segment cannot be stored yet: {error}")
-                await self._sleep(Backoff().pause(attempt))
-                attempt += 1
-            else:
-                self._complain("")
-                return
-        raise _ended()
+        try:
+            await keep_trying(
+                lambda: self._cache.upload(segment.entry.files()),
+                lambda: self._leadership.ended,
+                self._sleep,
+                lambda problem: self._complain(f"an imported segment {problem}"),
+                at_once=(DataLoss, StoreFull),
+            )
+        except NotApplied:
+            raise _ended() from None
+        self._complain("")
 
     async def _commit(self, request_id: str, segment: Segment, find: Find) -> int:
         named = segment.entry.model_dump_json().encode()

@@ -37,14 +37,21 @@ def boundary_with(position: int, published: Iterable[int], kept: int) -> int:
 
 
 async def keep_trying(
-    action: Callable[[], Awaitable[object]], ended: Callable[[], bool], sleep: Sleep, complain: Callable[[str], None]
+    action: Callable[[], Awaitable[object]],
+    ended: Callable[[], bool],
+    sleep: Sleep,
+    complain: Callable[[str], None],
+    at_once: tuple[type[StorageError], ...] = (DataLoss,),
 ) -> None:
-    """Does something to the store, however long that takes; NotApplied when the reign ends before. DataLoss at once."""
+    """Does something to the store, however long that takes; NotApplied when the reign ends before.
+
+    at_once: errors that are raised instead of trying again.
+    """
     attempt = 0
     while not ended():
         try:
             await action()
-        except DataLoss:
+        except at_once:
             raise
         except StorageError as error:
             complain(f"cannot be stored yet: {error}")
