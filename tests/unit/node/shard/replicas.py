@@ -16,10 +16,11 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from vectorfleet.schema import CollectionSchema, FieldSchema, FieldType, VectorSchema
+from vectorfleet.schema import CollectionSchema, FieldSchema, FieldType, IndexType, VectorSchema
 from vectorfleet_node.engine.cpu import CpuEngine
 from vectorfleet_node.engine.port import SearchOptions
 from vectorfleet_node.shard.batch import arrow_schema
+from vectorfleet_node.shard.blocks import Segment
 from vectorfleet_node.shard.budget import CacheBudget
 from vectorfleet_node.shard.port import DeletePart, ReplicaReport, UpsertPart
 from vectorfleet_node.shard.replica import ShardReplica
@@ -43,6 +44,12 @@ SCHEMA = CollectionSchema(
 FLOOR = 1 << 40  # of requests that are never too old
 # Nothing is sealed unless a test says so, and nothing waits long.
 QUIET = ShardSettings(commit_window=0, seal_idle=1e9, publish_records=10**9, poll=0.01, poll_idle=0.05, scrub_seconds=0)
+
+
+def indexed(kind: IndexType) -> CollectionSchema:
+    """SCHEMA with another index."""
+    vectors = (VectorSchema(name="default", dimensions=DIMENSIONS, index=kind),)
+    return SCHEMA.model_copy(update={"vectors": vectors})
 
 
 @dataclass
@@ -266,6 +273,10 @@ def seen(replica: ShardReplica) -> dict[object, object]:
     rows = dict(contents(view))
     assert set(located(view, list(rows))) == set(rows)  # type: ignore[arg-type]
     return rows
+
+
+def segments_of(replica: ShardReplica) -> tuple[Segment, ...]:
+    return replica._follower.state.layout.segments
 
 
 def row_hash(replica: ShardReplica) -> str:

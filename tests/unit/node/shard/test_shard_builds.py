@@ -14,20 +14,21 @@ import pytest
 from replicas import (
     DIMENSIONS,
     QUIET,
-    SCHEMA,
     UID,
     TestClock,
     contents,
     delete,
     ids,
+    indexed,
     new_shard,
     running,
+    segments_of,
     until,
     upsert,
     write,
 )
 
-from vectorfleet.schema import IndexKind, IndexType, Metric, VectorSchema
+from vectorfleet.schema import IndexKind, IndexType, Metric
 from vectorfleet_node.engine.builder import engine as builds
 from vectorfleet_node.engine.builder.engine import BuildEnd, BuildObserver, ProcessEngine
 from vectorfleet_node.engine.cpu import CpuEngine
@@ -39,9 +40,7 @@ from vectorfleet_node.storage.segment import map_vectors
 from vectorfleet_node.storage.store import Store
 
 ROWS = 13_000  # four steps of a build
-GRAPH = SCHEMA.model_copy(
-    update={"vectors": (VectorSchema(name="default", dimensions=DIMENSIONS, index=IndexType.HNSW),)}
-)
+GRAPH = indexed(IndexType.HNSW)
 
 
 def building(store: Store, cache: Path, name: str, ends: list[BuildEnd]) -> ShardReplica:
@@ -132,7 +131,7 @@ async def lead(folder: Path, name: str, *, first: bool) -> None:
             print(json.dumps({"percent": percent(leader.report().compaction)}), flush=True)
             await asyncio.wait([compacting], timeout=0.05)
         await compacting
-        [held] = leader._follower.state.layout.segments
+        [held] = segments_of(leader)
         files = {"vectors": held.entry.vectors["default"].name, "index": held.entry.indexes["default"].file.name}
         [end] = ends
         print(json.dumps({"outcome": end.outcome, "resumed": end.resumed, "rows": held.entry.count, **files}))

@@ -16,6 +16,7 @@ from replicas import (
     new_shard,
     row_hash,
     running,
+    segments_of,
     until,
     upsert,
     write,
@@ -36,10 +37,6 @@ KEYS = [f"k{number}" for number in range(40)]
 def marked(*names: str) -> CollectionSchema:
     fields = tuple(field.model_copy(update={"indexed": field.name in names}) for field in SCHEMA.fields)
     return SCHEMA.model_copy(update={"fields": fields})
-
-
-def segments_of(replica: ShardReplica) -> tuple[Segment, ...]:
-    return replica._follower.state.layout.segments
 
 
 def largest(replica: ShardReplica) -> Segment:

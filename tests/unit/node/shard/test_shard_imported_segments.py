@@ -25,6 +25,7 @@ from replicas import (
     rows_of,
     running,
     seen,
+    segments_of,
     until,
     upsert,
     write,
@@ -58,7 +59,7 @@ async def test_merges_put_imported_rows_among_those_of_their_neighbours(tmp_path
         assert leader.report().segments == 2 * FAN_IN
         await leader.compact()
         assert leader.report().segments < 2 * FAN_IN
-        for segment in leader._follower.state.layout.segments:
+        for segment in segments_of(leader):
             assert (segment.content.sequences[1:] > segment.content.sequences[:-1]).all()
         assert seen(leader) == before
         assert row_hash(leader) == hashed

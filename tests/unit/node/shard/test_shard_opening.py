@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from replicas import DIMENSIONS, SCHEMA, upsert, vectors_of
+from replicas import indexed, upsert, vectors_of
 from sealing import writer_in
 
-from vectorfleet.schema import CollectionSchema, FieldSchema, FieldType, IndexKind, IndexType, VectorSchema
+from vectorfleet.schema import CollectionSchema, FieldSchema, FieldType, IndexKind, IndexType
 from vectorfleet_node.engine.cpu import CpuEngine
 from vectorfleet_node.engine.port import SearchOptions
 from vectorfleet_node.shard.batch import encode
@@ -22,12 +22,8 @@ from vectorfleet_node.storage.format import READABLE
 from vectorfleet_node.storage.record import BatchRequest
 from vectorfleet_node.storage.store import DataLoss
 
-HNSW = SCHEMA.model_copy(
-    update={"vectors": (VectorSchema(name="default", dimensions=DIMENSIONS, index=IndexType.HNSW),)}
-)
-CODES = SCHEMA.model_copy(
-    update={"vectors": (VectorSchema(name="default", dimensions=DIMENSIONS, index=IndexType.PQ),)}
-)
+HNSW = indexed(IndexType.HNSW)
+CODES = indexed(IndexType.PQ)
 KEYS = [f"k{number}" for number in range(500)]
 
 

@@ -12,13 +12,12 @@ from typing import Any
 import pytest
 from garbage import TIDY
 from replicas import (
-    DIMENSIONS,
     QUIET,
-    SCHEMA,
     Counts,
     TestClock,
     contents,
     delete,
+    indexed,
     leading,
     located,
     make_replica,
@@ -26,6 +25,7 @@ from replicas import (
     new_shard,
     row_hash,
     running,
+    segments_of,
     until,
     upsert,
     vectors_of,
@@ -35,31 +35,18 @@ from sealing import seal, writer_in
 from steered import SteeredStore
 from test_shard_writing import state_with_rows
 
-from vectorfleet.schema import CollectionSchema, IndexKind, IndexType, VectorSchema
+from vectorfleet.schema import IndexKind, IndexType
 from vectorfleet_node.engine import choosing
 from vectorfleet_node.engine.cpu import CpuEngine
 from vectorfleet_node.engine.port import BuildCancelled, BuildFailed, BuildJob
-from vectorfleet_node.shard.blocks import Segment
 from vectorfleet_node.shard.port import Rotten
 from vectorfleet_node.shard.reindexing import next_segment, outdated, reindex
-from vectorfleet_node.shard.replica import ShardReplica
 from vectorfleet_node.shard.writing import Work
 from vectorfleet_node.storage.store import StorageError
 
 KEYS = [f"k{number}" for number in range(60)]
 QUERIES = vectors_of(8, 99)
-
-
-def indexed(kind: IndexType) -> CollectionSchema:
-    vectors = (VectorSchema(name="default", dimensions=DIMENSIONS, index=kind),)
-    return SCHEMA.model_copy(update={"vectors": vectors})
-
-
 SCAN, GRAPH = indexed(IndexType.EXACT), indexed(IndexType.HNSW)
-
-
-def segments_of(replica: ShardReplica) -> tuple[Segment, ...]:
-    return replica._follower.state.layout.segments
 
 
 async def scanned(store: SteeredStore, folder: Path) -> None:

@@ -16,6 +16,7 @@ from replicas import (
     abandon,
     contents,
     delete,
+    indexed,
     leading,
     located,
     make_replica,
@@ -36,9 +37,7 @@ from vectorfleet_node.storage import segment
 from vectorfleet_node.storage.memory import MemoryStore
 from vectorfleet_node.storage.store import DataLoss
 
-GRAPH = SCHEMA.model_copy(
-    update={"vectors": (VectorSchema(name="default", dimensions=DIMENSIONS, index=IndexType.HNSW),)}
-)
+GRAPH = indexed(IndexType.HNSW)
 QUERIES = vectors_of(10, 99)
 
 
