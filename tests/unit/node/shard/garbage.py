@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from replicas import QUIET, UID, until, upsert, write
+from steered import SteeredStore
 
 from vectorfleet_node.shard.replica import ShardReplica
 from vectorfleet_node.storage import manifest as manifests
@@ -69,6 +70,11 @@ class DyingStore:
             self.died.set()
             await asyncio.Event().wait()
         return result
+
+
+def slots(store: SteeredStore | MemoryStore) -> list[int]:
+    keys = (store.inner if isinstance(store, SteeredStore) else store)._objects
+    return [paths.number_of(key) or 0 for key in sorted(keys) if "/log/" in key]
 
 
 def garbage(store: MemoryStore, replica: ShardReplica) -> list[str]:
