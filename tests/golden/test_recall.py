@@ -18,6 +18,7 @@ from tests.golden.indexes import view_of
 from tests.golden.truth import K, kth_scores
 from vectorfleet.schema import IndexKind
 from vectorfleet_node.query.filters import compile_filter
+from vectorfleet_node.query.filters.documents import Source
 from vectorfleet_node.query.search import search_shard
 from vectorfleet_node.query.validate import search_spec
 
@@ -46,7 +47,7 @@ def test_recall_at_10_is_at_least_95_percent_with_and_without_filters(
     view, schema = view_of(dataset, kind), dataset.schema
     found: dict[str, float] = {}
     for text in ("", *dataset.filters):
-        mask = compile_filter(text, schema).mask(view.blocks[0].rows) if text else view.blocks[0].live
+        mask = compile_filter(text, schema).mask(Source(view.blocks[0].rows)) if text else view.blocks[0].live
         bars = kth_scores(dataset, mask, text)[CHECKING]
         spec = search_spec(schema, vector="", queries=dataset.queries[CHECKING], k=K, filter_text=text)
         began = time.perf_counter()

@@ -21,6 +21,7 @@ from tests.golden.truth import K, kth_scores
 from vectorfleet.schema import IndexKind
 from vectorfleet_node.engine.port import EngineTrace, SearchOptions
 from vectorfleet_node.query.filters import compile_filter
+from vectorfleet_node.query.filters.documents import Source
 from vectorfleet_node.shard.view import RowBlock
 
 _ROUNDING: Final = 1e-6
@@ -50,7 +51,7 @@ def _tell(dataset: Dataset, kind: IndexKind) -> None:
     for effort in _EFFORTS[kind]:
         _measure(dataset, block, "", block.live, effort)
     for text in dataset.filters:
-        mask = compile_filter(text, dataset.schema).mask(block.rows)
+        mask = compile_filter(text, dataset.schema).mask(Source(block.rows))
         for effort in _FILTERED_EFFORTS[kind]:
             _measure(dataset, block, text, mask, effort)
 

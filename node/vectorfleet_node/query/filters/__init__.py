@@ -16,7 +16,6 @@ from vectorfleet_node.query.filters.documents import Source
 from vectorfleet_node.query.filters.expression import Expression
 from vectorfleet_node.query.filters.indexed import through_indexes
 from vectorfleet_node.query.filters.syntax import parse
-from vectorfleet_node.shard.view import RowsIdentity
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,12 +25,11 @@ class Filter:
     text: str
     expression: Expression
 
-    def mask(self, rows: pa.Table, identity: RowsIdentity | None = None) -> NDArray[np.bool_]:
-        """(rows,) bool: the rows for which the filter is true (neither false nor null). identity: of these rows."""
-        return self.of(Source(rows, identity))
+    def mask(self, rows: Source) -> NDArray[np.bool_]:
+        """(rows,) bool: the rows for which the filter is true (neither false nor null).
 
-    def of(self, rows: Source) -> NDArray[np.bool_]:
-        """As `mask`. Raises what `rows` does where a column, or an index, is damaged."""
+        Raises what `rows` does where a column, or an index, is damaged.
+        """
         masks = [_unpacked(chunk) for chunk in self.expression.values(rows).chunks]
         return masks[0] if len(masks) == 1 else np.concatenate([np.empty(0, np.bool_), *masks])
 

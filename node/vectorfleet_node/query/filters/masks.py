@@ -39,7 +39,7 @@ def mask_of(block: RowBlock, filter_: Filter, masks: Kept[NDArray[np.uint8]] = M
     if packed is not None:
         return np.unpackbits(packed, count=len(block.live)).view(np.bool_)
     with block.telling():
-        mask = filter_.of(Source(block.rows, identity, block.fields, block.verify_columns))
+        mask = filter_.mask(Source(block.rows, identity, block.fields, block.verify_columns))
     if identity is not None:
         packed = np.packbits(mask)
         masks.put(identity, filter_, packed, packed.nbytes)

@@ -18,6 +18,7 @@ from views import schema, table
 from vectorfleet.schema import FieldSchema
 from vectorfleet_node.query.errors import FilterError
 from vectorfleet_node.query.filters import compile_filter, syntax
+from vectorfleet_node.query.filters.documents import Source
 
 SCHEMA = schema()
 LANGS = ["en", "de", None, "e%n", "", "enx", "a\\b", "\n", "日本"]
@@ -38,7 +39,7 @@ TABLE = table(SCHEMA, [row["key"] for row in ROWS], **COLUMNS)
 
 
 def passing(text: str, rows: pa.Table = TABLE) -> list[str]:
-    mask = compile_filter(text, SCHEMA).mask(rows)
+    mask = compile_filter(text, SCHEMA).mask(Source(rows))
     return [key for key, passed in zip(rows["key"].to_pylist(), mask.tolist(), strict=True) if passed]
 
 
@@ -285,7 +286,7 @@ def test_any_text_compiles_or_is_refused(text: str) -> None:
         compiled = compile_filter(text, SCHEMA)
     except FilterError:
         return
-    assert len(compiled.mask(TABLE)) == TABLE.num_rows
+    assert len(compiled.mask(Source(TABLE))) == TABLE.num_rows
 
 
 def test_the_examples_in_the_documentation_compile_and_the_bad_ones_do_not() -> None:

@@ -16,6 +16,7 @@ from views import table
 from vectorfleet.schema import CollectionSchema, FieldSchema, FieldType, VectorSchema
 from vectorfleet_node.query.errors import FilterError
 from vectorfleet_node.query.filters import compile_filter, documents
+from vectorfleet_node.query.filters.documents import Source
 from vectorfleet_node.shard.view import RowsIdentity
 
 SCHEMA = CollectionSchema(
@@ -213,13 +214,13 @@ def test_masks_agree_with_plain_python(seed: int) -> None:
         text, verdict = Writer(rng).write(2)
         expected = [verdict(row) is True for row in rows]
         compiled = compile_filter(text, SCHEMA)
-        assert compiled.mask(whole, identity).tolist() == expected, f"seed {seed}: {text}"
-        assert compiled.mask(pieces).tolist() == expected, f"seed {seed}, in pieces: {text}"
+        assert compiled.mask(Source(whole, identity)).tolist() == expected, f"seed {seed}: {text}"
+        assert compiled.mask(Source(pieces)).tolist() == expected, f"seed {seed}, in pieces: {text}"
 
 
 def test_a_block_of_no_rows_has_a_mask() -> None:
     for text in ("contains(tags, 'a')", "meta.a == 3", "length(years) > 1", "meta.a in [1]", "exists(meta)"):
-        assert compile_filter(text, SCHEMA).mask(as_table([])).tolist() == []
+        assert compile_filter(text, SCHEMA).mask(Source(as_table([]))).tolist() == []
 
 
 @pytest.mark.parametrize(
@@ -260,7 +261,7 @@ def test_documents_are_parsed_once_for_a_path(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(documents, "from_json", lambda text: parsed.append(text) or from_json(text))
     rows, identity = as_table([{"tags": None, "years": None, "weights": None, "meta": {"a": 3}}] * 4), RowsIdentity()
     for text in ("meta.a == 3", "meta.a in [3, 4]", "not exists(meta.a) or meta.a like 'x%'"):
-        compile_filter(text, SCHEMA).mask(rows, identity)
+        compile_filter(text, SCHEMA).mask(Source(rows, identity))
     assert len(parsed) == 4
-    compile_filter("meta.a == 3", SCHEMA).mask(rows)
+    compile_filter("meta.a == 3", SCHEMA).mask(Source(rows))
     assert len(parsed) == 8, "rows that may change are parsed each time"
