@@ -20,6 +20,7 @@ from vectorfleet_node.shard.batch import KEY_COLUMN, arrow_schema, field_column,
 from vectorfleet_node.shard.blocks import BlockPart
 from vectorfleet_node.shard.parts import ROW_BITS, first_sequence
 from vectorfleet_node.shard.rowhash import LANES, hash_in_pieces
+from vectorfleet_node.shard.validation import check_rows
 from vectorfleet_node.shard.view import RowBlock
 
 
@@ -94,8 +95,7 @@ class Spool:
             path.unlink(missing_ok=True)
 
     def _check(self, batch: pa.RecordBatch) -> None:
-        if not batch.schema.equals(self._wanted):
-            raise ValueError(f"rows have the columns {batch.schema.names}; the collection has {self._wanted.names}")
+        check_rows(batch, self._wanted)
         if self.rows + batch.num_rows >= 1 << ROW_BITS:
             raise ValueError(
                 f"the part has {self.rows + batch.num_rows} rows or more; {(1 << ROW_BITS) - 1} are allowed"
@@ -104,11 +104,6 @@ class Spool:
             raise ValueError(
                 f"the part has {self.bytes + batch.nbytes} bytes or more; {self._limit} are allowed: send smaller parts"
             )
-        for name in self._wanted.names:
-            column = batch.column(name)
-            inside = column.flatten().null_count if pa.types.is_fixed_size_list(column.type) else 0
-            if not self._wanted.field(name).nullable and column.null_count + inside:
-                raise ValueError(f"column {name} has nulls")
 
 
 def _refuse_doubles(keys: pa.ChunkedArray) -> None:

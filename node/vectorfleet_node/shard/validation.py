@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
+import pyarrow as pa
+
 from vectorfleet.schema import CollectionSchema, KeyType
 from vectorfleet_node.shard import batch
 from vectorfleet_node.shard.parts import ROW_BITS
@@ -21,6 +23,18 @@ def check_request_id(request_id: str) -> None:
         raise ValueError(f"request_id has {len(request_id)} characters; 1 to {MAX_REQUEST_ID} are allowed")
 
 
+def check_rows(rows: pa.RecordBatch, wanted: pa.Schema) -> None:
+    """ValueError when they have other columns than wanted, or nulls where there may be none."""
+    if not rows.schema.equals(wanted):
+        raise ValueError(f"rows have the columns {rows.schema.names}; the collection has {wanted.names}")
+    for name in wanted.names:
+        column = rows.column(name)
+        nested = pa.types.is_fixed_size_list(column.type) and column.values.null_count  # `flatten` copies
+        inside = column.flatten().null_count if nested else 0
+        if not wanted.field(name).nullable and column.null_count + inside:
+            raise ValueError(f"column {name} has nulls")
+
+
 def request_of(
     request_id: str, part: UpsertPart | DeletePart, collection: CollectionSchema
 ) -> tuple[BatchRequest, int]:
@@ -28,14 +42,9 @@ def request_of(
     check_request_id(request_id)
     if isinstance(part, DeletePart):
         return BatchRequest(request_id, None, part.keys), sum(_key_size(key, collection.key) for key in part.keys)
-    wanted = batch.arrow_schema(collection)
-    if not part.rows.schema.equals(wanted):
-        raise ValueError(f"rows have the columns {part.rows.schema.names}; the collection has {wanted.names}")
+    check_rows(part.rows, batch.arrow_schema(collection))
     if not 1 <= part.rows.num_rows < 1 << ROW_BITS:
         raise ValueError(f"the part has {part.rows.num_rows} rows; 1 to {(1 << ROW_BITS) - 1} are allowed")
-    for name in wanted.names:
-        if not wanted.field(name).nullable and part.rows.column(name).null_count:
-            raise ValueError(f"column {name} has nulls")
     data = batch.encode(part.rows)
     return BatchRequest(request_id, data), len(data)
 

@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import replace
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from replicas import (
     QUIET,
@@ -254,6 +255,14 @@ async def test_nothing_is_taken_before_it_is_loaded(tmp_path: Path) -> None:
     assert not replica.report().ready
 
 
+def with_a_null_inside(rows: pa.RecordBatch) -> pa.RecordBatch:
+    """The first number of the first vector is missing."""
+    number = rows.schema.get_field_index("vector.default")
+    vectors = rows.column(number).to_pylist()
+    vectors[0][0] = None
+    return rows.set_column(number, rows.schema.field(number), pa.array(vectors, rows.schema.field(number).type))
+
+
 async def test_a_write_that_does_not_fit_is_refused_and_the_next_one_is_taken(tmp_path: Path) -> None:
     store = MemoryStore()
     await new_shard(store)
@@ -262,6 +271,7 @@ async def test_a_write_that_does_not_fit_is_refused_and_the_next_one_is_taken(tm
         for bad, what in [
             (type(good)(good.rows.drop_columns(["field.year"])), "field.year"),
             (type(good)(good.rows.slice(0, 0)), "0 rows"),
+            (type(good)(with_a_null_inside(good.rows)), "column vector.default has nulls"),
             (delete("a", 5), "key 5"),
         ]:
             with pytest.raises(ValueError, match=what):
